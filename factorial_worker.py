@@ -1,0 +1,71 @@
+"""A factorial that calls itself across worker processes.
+
+    uv run factorial_worker.py            start several, each in a terminal of its own
+    uv run factorial_client.py 10         ask them for 10!
+
+`factorial(n)` asks the group `factorial-worker` for `factorial(n - 1)`; any worker of the group may run it, this one
+included. Each call is a durable promise with an id made from its input, `factorial-{n}`: what has been computed once is
+never computed again, whichever client asks, and when a worker dies, another runs the step that was in its hands.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+
+from resonate import Resonate
+
+parser = argparse.ArgumentParser(description="Run steps of factorials until Ctrl-C or SIGTERM.")
+parser.add_argument(
+    "--id", default=f"worker-{uuid.uuid4().hex[:8]}", help="name of this worker (default: a random one)"
+)
+parser.add_argument(
+    "--delay", type=float, default=0, metavar="SECONDS", help="work that long at each step, to be killed in"
+)
+options = parser.parse_args(None if __name__ == "__main__" else [])
+if not 0 <= options.delay < threading.TIMEOUT_MAX:
+    parser.error(f"--delay: found {options.delay}; expected seconds, 0 or more")
+
+sys.set_int_max_str_digits(0)  # 1,559! has more than the 4,300 digits that Python converts by default
+resonate = Resonate.remote(group="factorial-worker", pid=options.id)
+
+
+@resonate.register
+def factorial(ctx, n):
+    """Return n!, leaving all factors but one to another call."""
+    print(f"Calculating factorial of {n}", flush=True)
+    time.sleep(options.delay)
+    if n <= 1:
+        return 1
+    # Durable: the call is stored before anybody runs it, and this step lets go of its worker. With the result stored
+    # it goes on behind the yield; if this worker is dead by then, another runs the function again up to here.
+    result = yield ctx.rpc("factorial", n - 1).options(target="poll://any@factorial-worker", id=f"factorial-{n - 1}")
+    return n * result  # durable: stored as the value of factorial-{n}
+
+
+def main() -> None:
+    """Serve until a signal asks to stop; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    resonate.start()
+    print(f"Factorial worker is running... (id {options.id}, process {os.getpid()})", flush=True)
+    stop.wait()
+    # stop() finishes and stores the step in hand. With the server gone it would wait for ever: ten seconds, then.
+    last_resort = threading.Timer(10, os._exit, [1])
+    last_resort.daemon = True
+    last_resort.start()
+    resonate.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""How a server was asked to run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Addresses, data and credentials of one server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8001
+    poll_port: int = 8002
+    db: Path | None = Path("resonate.db")  # None: in memory
+    credentials: tuple[str, str] | None = None  # user, password; guard both listeners

@@ -1,0 +1,406 @@
+"""The store: all the SQL of the server, over one SQLite connection that only the loop's thread uses.
+
+Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psutil
+from msgspec import Raw
+
+from local_server.model import Callback, Promise, PromiseState, Schedule, Task
+
+PRAGMAS = """
+PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
+PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
+PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
+PRAGMA busy_timeout = 0;          -- a file that another server holds is refused at once
+PRAGMA cache_size = -16384;       -- KiB of pages kept; the default 2,000 reads the upper index pages again and again
+"""
+# A sync is cheapest when it changes nothing about the file but its content. The log is restarted from its beginning by
+# each checkpoint (every 1,000 pages), so once its blocks are written no commit has to grow it.
+LOG_BYTES = 1_100 * (4_096 + 24)
+
+PROMISE = """id, state, param, value, timeout, idempotency_key_for_create, idempotency_key_for_complete, tags,
+    created_on, completed_on"""
+TASK = """id, kind, state, counter, root, leaf, recv, timeout, process, ttl, deadline, not_before, recipient, head,
+    created_on, completed_on"""
+SCHEDULE = """id, description, cron, tags, promise_id, promise_timeout, promise_param, promise_tags, last_run_time,
+    next_run_time, idempotency_key, created_on"""
+HEAD = 13  # the place of the one JSON column in TASK
+LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
+
+
+class StoreInUseError(Exception):
+    """Another process has the database file open."""
+
+
+def _raw(text: str | None) -> Raw | None:
+    return None if text is None else Raw(text)
+
+
+def _text(raw: Raw | None) -> str | None:
+    return None if raw is None else str(bytes(raw), "utf-8")
+
+
+def _promise(row: tuple[Any, ...]) -> Promise:
+    id_, state, param, value, timeout, create_key, complete_key, tags, created_on, completed_on = row
+    return Promise(
+        id_, state, Raw(param), Raw(value), timeout, create_key, complete_key, _raw(tags), created_on, completed_on
+    )
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    head: Raw | None = _raw(row[HEAD])
+    return Task(*row[:HEAD], head, *row[HEAD + 1 :])  # type: ignore[call-arg] - mypy counts each * as any number
+
+
+def _schedule(row: tuple[Any, ...]) -> Schedule:
+    id_, desc, cron, tags, promise_id, promise_timeout, param, promise_tags, *rest = row
+    return Schedule(id_, desc, cron, Raw(tags), promise_id, promise_timeout, Raw(param), _raw(promise_tags), *rest)
+
+
+def _like(pattern: str) -> str:
+    """Turn the wire's pattern, in which only * is special, into one for LIKE ... ESCAPE."""
+    for special in "\\%_":
+        pattern = pattern.replace(special, "\\" + special)
+    return pattern.replace("*", "%")
+
+
+class Store:
+    """Promises, callbacks, tasks and schedules in one SQLite database."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the database; ``None`` keeps it in memory.
+
+        Raises:
+            StoreInUseError: another process has the file; the message names it.
+            sqlite3.DatabaseError: the file is no database, or cannot be read or written.
+        """
+        self.db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            self.db.executescript(PRAGMAS)
+            self.db.execute("BEGIN EXCLUSIVE")
+            self.db.executescript(files("local_server").joinpath("schema.sql").read_text())
+        except sqlite3.OperationalError as error:
+            self.db.close()
+            if path and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise StoreInUseError(f"{path} is in use by {_holder(path)}") from None
+            raise
+        if path:
+            _write_ahead(path.with_name(path.name + "-wal"))
+
+    def close(self) -> None:
+        """Close the database; what is committed is in the one file then."""
+        self.db.close()
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.db.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Take the transaction back, unless SQLite has done so itself."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+
+    def _one(self, sql: str, **values: object) -> Any:
+        return self.db.execute(sql, values).fetchone()
+
+    # promises
+
+    def promise(self, promise_id: str) -> Promise | None:
+        """Return a promise, as it is stored."""
+        row = self._one(f"SELECT {PROMISE} FROM promises WHERE id = :id", id=promise_id)
+        return row and _promise(row)
+
+    def insert_promise(self, promise: Promise, parent: str | None) -> None:
+        """Add a pending promise."""
+        self.db.execute(
+            """INSERT INTO promises (id, state, param, value, timeout, idempotency_key_for_create, tags, created_on,
+                parent) VALUES (:id, :state, :param, :value, :timeout, :key, :tags, :created_on, :parent)""",
+            {
+                "id": promise.id, "state": promise.state, "param": _text(promise.param), "value": _text(promise.value),
+                "timeout": promise.timeout, "key": promise.idempotency_key_for_create, "tags": _text(promise.tags),
+                "created_on": promise.created_on, "parent": parent,
+            },
+        )  # fmt: skip
+
+    def complete_promise(self, promise: Promise) -> None:
+        """Write the completion."""
+        self.db.execute(
+            """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
+                idempotency_key_for_complete = :key WHERE id = :id""",
+            {
+                "id": promise.id, "state": promise.state, "value": _text(promise.value),
+                "completed_on": promise.completed_on, "key": promise.idempotency_key_for_complete,
+            },
+        )  # fmt: skip
+
+    def share_child(self, parent: str, child: str) -> None:
+        """Note that the function behind ``parent`` asked for a promise that is another's child, or a root."""
+        self.db.execute(
+            """INSERT OR IGNORE INTO shared_children SELECT :parent, id FROM promises
+                WHERE id = :child AND id <> :parent AND parent IS NOT :parent""",
+            {"parent": parent, "child": child},
+        )
+
+    def due_promises(self, now: int, limit: int) -> list[Promise]:
+        """Return pending promises whose time-out has passed, the earliest first."""
+        rows = self.db.execute(
+            f"SELECT {PROMISE} FROM promises WHERE state = 'PENDING' AND timeout <= :now ORDER BY timeout LIMIT :limit",
+            {"now": now, "limit": limit},
+        )
+        return [_promise(row) for row in rows]
+
+    def search_promises(
+        self, pattern: str, states: tuple[PromiseState, ...], below: int, depth: int
+    ) -> list[tuple[int, Promise]]:
+        """Return (sort, promise) of those that match among the ``depth`` newest with a sort below ``below``."""
+        rows = self.db.execute(
+            f"""SELECT sort, {PROMISE} FROM promises WHERE sort < :below AND sort >= :below - :depth
+                AND id LIKE :like ESCAPE '\\' AND (:any OR state IN (:s0, :s1, :s2)) ORDER BY sort DESC""",
+            {
+                "below": below, "depth": depth, "like": _like(pattern), "any": not states,
+                **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
+            },
+        )  # fmt: skip
+        return [(row[0], _promise(row[1:])) for row in rows]
+
+    def last(self, table: str) -> int:
+        """Return the highest sort in ``promises`` or ``schedules``, 0 when it is empty."""
+        return int(self._one(f"SELECT coalesce(max(sort), 0) FROM {table}")[0])
+
+    # callbacks
+
+    def insert_callback(self, callback: Callback) -> bool:
+        """Add it; return False when the promise has one of that id, which then stays as it is."""
+        cursor = self.db.execute(
+            """INSERT OR IGNORE INTO callbacks VALUES (:promise, :id, :kind, :root, :recv, :timeout, :head,
+                :created_on)""",
+            {
+                "promise": callback.promise, "id": callback.id, "kind": callback.kind, "root": callback.root,
+                "recv": callback.recv, "timeout": callback.timeout, "head": _text(callback.head),
+                "created_on": callback.created_on,
+            },
+        )  # fmt: skip
+        return cursor.rowcount == 1
+
+    def take_callbacks(self, promise_id: str) -> list[Callback]:
+        """Remove the callbacks of a promise; return them in the order of their ids."""
+        rows = self.db.execute(
+            "DELETE FROM callbacks WHERE promise = :promise RETURNING id, promise, kind, root, recv, timeout, head, created_on",
+            {"promise": promise_id},
+        ).fetchall()
+        return [Callback(row[0], row[1], row[2], row[3], row[4], row[5], _raw(row[6]), row[7]) for row in sorted(rows)]
+
+    # tasks
+
+    def task(self, task_id: str) -> Task | None:
+        """Return a task."""
+        row = self._one(f"SELECT {TASK} FROM tasks WHERE id = :id", id=task_id)
+        return row and _task(row)
+
+    def insert_task(self, task: Task, waits_for: str | None, claimed_on: int | None) -> bool:
+        """Add it; return False when the id is taken."""
+        cursor = self.db.execute(
+            f"""INSERT OR IGNORE INTO tasks ({TASK}, waits_for, claimed_on) VALUES (:id, :kind, :state, :counter, :root,
+                :leaf, :recv, :timeout, :process, :ttl, :deadline, :not_before, :recipient, :head, :created_on,
+                :completed_on, :waits_for, :claimed_on)""",
+            {
+                "id": task.id, "kind": task.kind, "state": task.state, "counter": task.counter, "root": task.root,
+                "leaf": task.leaf, "recv": task.recv, "timeout": task.timeout, "process": task.process,
+                "ttl": task.ttl, "deadline": task.deadline, "not_before": task.not_before,
+                "recipient": task.recipient, "head": _text(task.head), "created_on": task.created_on,
+                "completed_on": task.completed_on, "waits_for": waits_for, "claimed_on": claimed_on,
+            },
+        )  # fmt: skip
+        return cursor.rowcount == 1
+
+    def update_task(self, task: Task, waits_for: str | None = None, claimed_on: int | None = None) -> None:
+        """Write what changes in a task; ``claimed_on`` is kept when it is None."""
+        self.db.execute(
+            """UPDATE tasks SET state = :state, counter = :counter, process = :process, ttl = :ttl,
+                deadline = :deadline, not_before = :not_before, recipient = :recipient, completed_on = :completed_on,
+                waits_for = :waits_for, claimed_on = coalesce(:claimed_on, claimed_on) WHERE id = :id""",
+            {
+                "id": task.id, "state": task.state, "counter": task.counter, "process": task.process, "ttl": task.ttl,
+                "deadline": task.deadline, "not_before": task.not_before, "recipient": task.recipient,
+                "completed_on": task.completed_on, "waits_for": waits_for, "claimed_on": claimed_on,
+            },
+        )  # fmt: skip
+
+    def lost_claim(self, task: Task, now: int, reason: str) -> None:
+        """Keep the claim of a task that is lost, before it is given to another."""
+        self.db.execute(
+            """INSERT INTO lost_claims SELECT id, counter, recipient, claimed_on, :now, :reason
+                FROM tasks WHERE id = :id""",
+            {"id": task.id, "now": now, "reason": reason},
+        )
+
+    def _tasks(self, where: str, **values: object) -> list[Task]:
+        return [_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
+
+    def live_tasks(self, root: str) -> list[Task]:
+        """Return the unfinished tasks of a root promise, the oldest first."""
+        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort", root=root)
+
+    def running(self, root: str) -> bool:
+        """Tell whether a task of that root is sent or claimed."""
+        sql = f"SELECT 1 FROM tasks WHERE root = :root AND {LIVE} AND state <> 'INIT' LIMIT 1"
+        return self._one(sql, root=root) is not None
+
+    def next_of_root(self, root: str) -> Task | None:
+        """Return the oldest waiting task of a root promise."""
+        row = self._one(
+            f"SELECT {TASK} FROM tasks WHERE root = :root AND {LIVE} AND state = 'INIT' AND waits_for IS NULL AND not_before IS NULL ORDER BY sort LIMIT 1",
+            root=root,
+        )
+        return row and _task(row)
+
+    def sent_or_claimed(self) -> list[Task]:
+        """Return all tasks that somebody holds: for the start of a server."""
+        return self._tasks(f"{LIVE} AND state <> 'INIT'")
+
+    def unowned_claims(self, process: str) -> list[Task]:
+        """Return what a process claimed while the server knew no stream of it."""
+        return self._tasks("process = :process AND state = 'CLAIMED' AND recipient IS NULL", process=process)
+
+    def waiting_for(self, address: str, limit: int) -> list[Task]:
+        """Return tasks for which no worker was found at this address, the oldest first."""
+        return self._tasks("waits_for = :address ORDER BY sort LIMIT :limit", address=address, limit=limit)
+
+    def waiting_notifications(self, address: str) -> list[Task]:
+        """Return the notifications that wait for one client."""
+        return self._tasks("waits_for = :address AND kind = 'notify' ORDER BY sort", address=address)
+
+    def reset_notifications(self, deadline: int) -> None:
+        """Give every waiting notification this deadline: the monotonic clock of another run means nothing."""
+        self.db.execute(
+            "UPDATE tasks SET deadline = :deadline WHERE deadline IS NOT NULL AND state = 'INIT'",
+            {"deadline": deadline},
+        )
+
+    def due_tasks(self, mono: int, limit: int) -> list[Task]:
+        """Return tasks whose deadline has passed."""
+        return self._tasks("deadline <= :mono ORDER BY deadline LIMIT :limit", mono=mono, limit=limit)
+
+    def delayed_tasks(self, now: int, limit: int) -> list[Task]:
+        """Return tasks whose delay is over."""
+        return self._tasks("not_before <= :now ORDER BY not_before LIMIT :limit", now=now, limit=limit)
+
+    def set_deadline(self, task_id: str, deadline: int) -> None:
+        """Move the deadline of a task that is sent or claimed."""
+        self.db.execute("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
+
+    def renew_leases(self, process: str, mono: int) -> list[int]:
+        """Set every lease of a process to a full ttl from now; return the deadlines."""
+        rows = self.db.execute(
+            """UPDATE tasks SET deadline = min(ttl, :never) + :mono WHERE process = :process AND state = 'CLAIMED'
+                RETURNING deadline""",
+            {"process": process, "mono": mono, "never": 2**62},
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    # schedules
+
+    def schedule(self, schedule_id: str) -> Schedule | None:
+        """Return a schedule."""
+        row = self._one(f"SELECT {SCHEDULE} FROM schedules WHERE id = :id", id=schedule_id)
+        return row and _schedule(row)
+
+    def insert_schedule(self, schedule: Schedule) -> None:
+        """Add a schedule."""
+        self.db.execute(
+            f"""INSERT INTO schedules ({SCHEDULE}) VALUES (:id, :desc, :cron, :tags, :promise_id, :promise_timeout,
+                :param, :promise_tags, :last_run_time, :next_run_time, :key, :created_on)""",
+            {
+                "id": schedule.id, "desc": schedule.desc, "cron": schedule.cron, "tags": _text(schedule.tags),
+                "promise_id": schedule.promise_id, "promise_timeout": schedule.promise_timeout,
+                "param": _text(schedule.promise_param), "promise_tags": _text(schedule.promise_tags),
+                "last_run_time": schedule.last_run_time, "next_run_time": schedule.next_run_time,
+                "key": schedule.idempotency_key, "created_on": schedule.created_on,
+            },
+        )  # fmt: skip
+
+    def advance_schedule(self, schedule_id: str, last_run_time: int, next_run_time: int) -> None:
+        """Note a run."""
+        self.db.execute(
+            "UPDATE schedules SET last_run_time = :last, next_run_time = :next WHERE id = :id",
+            {"id": schedule_id, "last": last_run_time, "next": next_run_time},
+        )
+
+    def delete_schedule(self, schedule_id: str) -> bool:
+        """Remove it; return False when there is none of that id."""
+        return self.db.execute("DELETE FROM schedules WHERE id = :id", {"id": schedule_id}).rowcount == 1
+
+    def due_schedules(self, now: int, limit: int) -> list[Schedule]:
+        """Return the schedules whose next run is due, the earliest first."""
+        rows = self.db.execute(
+            f"SELECT {SCHEDULE} FROM schedules WHERE next_run_time <= :now ORDER BY next_run_time LIMIT :limit",
+            {"now": now, "limit": limit},
+        )
+        return [_schedule(row) for row in rows]
+
+    def search_schedules(self, pattern: str, below: int, depth: int) -> list[tuple[int, Schedule]]:
+        """Return (sort, schedule), as for promises."""
+        rows = self.db.execute(
+            f"""SELECT sort, {SCHEDULE} FROM schedules WHERE sort < :below AND sort >= :below - :depth
+                AND id LIKE :like ESCAPE '\\' ORDER BY sort DESC""",
+            {"below": below, "depth": depth, "like": _like(pattern)},
+        )
+        return [(row[0], _schedule(row[1:])) for row in rows]
+
+    # processes and deadlines
+
+    def processes(self) -> Iterator[tuple[str, int, float]]:
+        """Return (recipient, pid, started) of the workers whose process was known."""
+        yield from self.db.execute("SELECT recipient, pid, started FROM processes").fetchall()
+
+    def set_process(self, recipient: str, pid: int, started: float) -> None:
+        """Remember the process behind a worker."""
+        self.db.execute(
+            "INSERT OR REPLACE INTO processes VALUES (:recipient, :pid, :started)",
+            {"recipient": recipient, "pid": pid, "started": started},
+        )
+
+    def forget_process(self, recipient: str) -> None:
+        """Forget it: it has ended."""
+        self.db.execute("DELETE FROM processes WHERE recipient = :recipient", {"recipient": recipient})
+
+    def earliest(self) -> tuple[int | None, int | None]:
+        """Return the next due time in ms by the wall clock, and by the monotonic clock."""
+        wall, mono = self._one(
+            """SELECT min(at), (SELECT min(deadline) FROM tasks WHERE deadline IS NOT NULL) FROM (
+                SELECT min(timeout) AS at FROM promises WHERE state = 'PENDING'
+                UNION ALL SELECT min(not_before) FROM tasks WHERE not_before IS NOT NULL
+                UNION ALL SELECT min(next_run_time) FROM schedules)"""
+        )
+        return wall, mono
+
+
+def _write_ahead(log: Path) -> None:
+    """Give the log its full size. Zeros behind its last valid frame end it, so this can be done at any time."""
+    with log.open("ab") as file:
+        file.write(bytes(max(0, LOG_BYTES - file.tell())))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _holder(path: Path) -> str:
+    """Describe the process that has a file open, as far as this user may see it."""
+    for process in psutil.process_iter(["pid", "name"]):
+        try:
+            if any(Path(file.path) == path.resolve() for file in process.open_files()):
+                return f"process {process.pid} ({process.name()})"
+        except psutil.Error:
+            continue
+    return "a process of another user"

@@ -1,0 +1,50 @@
+"""Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.processes import Child, LocalServer
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Append the output of every process of a failed test to its report."""
+    report = yield
+    if report.failed:
+        for child in getattr(item, "children", []):
+            report.sections.append((f"output of {child.name} (pid {child.pid})", child.output))
+    return report
+
+
+@pytest.fixture
+def children(request: pytest.FixtureRequest) -> Iterator[list[Child]]:
+    """Every process of the test; those still running are killed at its end."""
+    request.node.children = started = []
+    yield started
+    for child in started:
+        if child.running:
+            child.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path, children: list[Child]) -> Iterator[LocalServer]:
+    """A local server of the test's own, on free ports, its database in the test's folder."""
+    local = LocalServer(tmp_path)
+    children.append(local.child)
+    yield local
+    if local.child.running:
+        local.kill()
+
+
+@pytest.fixture
+def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
+    """Start ``python *argv`` under a name, led to the test's server by its environment."""
+
+    def start(name: str, *argv: str | Path, env: dict[str, str] | None = None) -> Child:
+        child = Child.python(name, *argv, env={**server.env, **(env or {})})
+        children.append(child)
+        return child
+
+    return start
