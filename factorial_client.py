@@ -59,7 +59,7 @@ def main() -> int:
     except ConnectionError as error:
         note(str(error))
         return 1
-    except Exception as error:  # what the function raised is stored, and comes back to every client as it was
+    except Exception as error:  # noqa: BLE001 - what the function raised is stored, and comes back to every client as it was
         note(f"{promise_id} failed: {type(error).__name__}: {error}")
         return 1
     return 0

@@ -60,6 +60,7 @@ def main() -> None:
     resonate.start()
     print(f"Factorial worker is running... (id {options.id}, process {os.getpid()})", flush=True)
     stop.wait()
+    print("Factorial worker is stopping...", flush=True)
     # stop() finishes and stores the step in hand. With the server gone it would wait for ever: ten seconds, then.
     last_resort = threading.Timer(10, os._exit, [1])
     last_resort.daemon = True

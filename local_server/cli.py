@@ -74,16 +74,20 @@ async def serve(config: Config) -> None:
         engine = Engine(Store(config.db), _url(api))
         presence, guard = Presence(engine), Guard(config)
         connections: set[Connection] = set()
+        servers: list[asyncio.Server] = []
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         engine.start()
         presence.restore()
         for bound, listener in ((api, Api(engine, presence, guard)), (poll, Poll(engine, presence, guard))):
-            await loop.create_server(partial(Connection, listener.handle, connections), sock=bound, backlog=BACKLOG)
+            factory = partial(Connection, listener.handle, connections)
+            servers.append(await loop.create_server(factory, sock=bound, backlog=BACKLOG))
         where = "in memory" if config.db is None else config.db
         click.echo(f"Local server is ready: API {_url(api)}, event stream {_url(poll)}, data {where}")
         await stop.wait()
+        for server in servers:
+            server.close()  # first: the SDK comes back at once when its stream is ended
         presence.close()
         engine.close()
         for connection in list(connections):

@@ -54,7 +54,7 @@ class Engine:
             self._answers.append((answer, operation(self._turn)))
         except Refusal as refusal:
             self._answers.append((answer, refusal))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, nothing of this turn may be stored
             self._answers.append((answer, None))
             self._fail()
 
@@ -69,7 +69,7 @@ class Engine:
             Refusal: see ``do``.
         """
         future: asyncio.Future[T | Refusal] = self._loop.create_future()
-        self.do(operation, future.set_result)
+        self.do(operation, lambda result: None if future.done() else future.set_result(result))
         result = await future
         if isinstance(result, Refusal):
             raise result
@@ -81,24 +81,34 @@ class Engine:
             return
         try:
             self.store.commit()
-        except Exception:
+        except Exception:  # noqa: BLE001 - likewise
             self._fail()
             return
         self._turn, answers, self._answers = None, self._answers, []
         for delivery in turn.outbox:
             delivery.stream.send(wire.message(delivery, self.base_url))
         for answer, result in answers:
-            answer(result)
+            self._answer(answer, result)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
     def _fail(self) -> None:
         """Take the turn back: nothing of it is stored, nothing sent, and every request of it is told to come again."""
-        logger.exception("the turn could not be stored; its requests are answered with 500")
+        logger.exception(  # noqa: LOG004 - it is called by handlers
+            "the turn could not be stored; its requests are answered with 500"
+        )
         self._turn, answers, self._answers = None, self._answers, []
         self.store.rollback()
         self.workers.take_stock(self.store.sent_or_claimed())
         for answer, _ in answers:
-            answer(Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
+            self._answer(answer, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
+
+    @staticmethod
+    def _answer(answer: Answer[Any], result: Any) -> None:
+        """Give one answer; a fault in giving it is no reason to withhold the others."""
+        try:
+            answer(result)
+        except Exception:
+            logger.exception("an answer could not be given")
 
     # the clock
 

@@ -5,7 +5,8 @@ import logging
 
 from local_server import liveness, tasks
 from local_server.engine import Engine
-from local_server.liveness import EndPoint, Watch
+from local_server.liveness import Watch
+from local_server.protocol import EndPoint
 from local_server.turn import Turn
 from local_server.workers import OsProcess, Stream, Worker
 

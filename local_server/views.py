@@ -1,0 +1,347 @@
+"""What people see: promises as a tree with who ran what and when, one promise in full, workers and what waits for them.
+
+Values are shown, never interpreted: of a parameter only the JSON in its base64 is read, to name function and arguments.
+Times are ms since the epoch.
+"""
+
+import base64
+import json
+import re
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from local_server import errors
+from local_server.errors import Refusal
+from local_server.routing import UNREACHABLE, parse
+from local_server.store_views import Views
+from local_server.turn import Turn
+from local_server.workers import Worker, Workers
+
+NODES = 2_000  # promises of a tree that are shown unless more are asked for
+MOST_NODES = 10_000
+LISTED = 50  # callbacks, tasks, parents of one promise; lines of waiting tasks
+WORKERS = 200
+HELD = 5  # tasks named of those that a worker holds
+COUNTED = 1_000  # tasks counted in a line
+LATELY = 60_000  # ms for which a worker that has gone is shown
+SHORT = 60  # characters of arguments or a result in a list
+_UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
+
+
+class Run(Struct, omit_defaults=True):
+    """A claim: a worker held a task of the promise."""
+
+    worker: str
+    start: int
+    end: int | None = None  # None: it holds it now
+    lost: str = ""  # why the claim was lost; the work was done again by the next
+
+
+class Node(Struct, omit_defaults=True):
+    """A promise in a list or tree."""
+
+    id: str
+    state: str
+    kind: str  # call, local (a call within its parent's worker), sleep, or promise (nothing runs for it)
+    created: int
+    func: str = ""
+    args: str = ""
+    completed: int | None = None
+    timeout: int | None = None
+    result: str = ""
+    where: str = ""  # who runs it or has run it, or what it waits for
+    level: int = 0
+    shared: bool = False  # another promise is its first parent
+    again: bool = False  # stands further up in the tree too; its children are shown there
+    attempts: int = 0  # claims that were lost, and the one that was not
+    runs: list[Run] = []
+
+
+def now() -> int:
+    """Return the time by which the page counts."""
+    return time.time_ns() // 1_000_000
+
+
+def root(row: sqlite3.Row) -> Node:
+    """Show a promise in the list of roots."""
+    return _node(row)
+
+
+def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
+    """Return the call graph below a promise, as a tree in the order in which it is read from top to bottom.
+
+    Returns:
+        {"now": ms, "more": whether there are more than ``limit`` promises, "nodes": [Node, ...]}.
+
+    Raises:
+        Refusal: 40400 when there is no promise of that id.
+    """
+    views = Views(turn.store.db)
+    rows = {row["id"]: row for row in views.graph(promise_id, limit)}
+    if not rows:
+        raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
+    children: dict[str, list[tuple[int, str, bool]]] = defaultdict(list)
+    for row in rows.values():
+        children[row["parent"]].append((row["sort"], row["id"], False))
+    for parent, child in views.shared(rows):
+        if child in rows:
+            children[parent].append((rows[child]["sort"], child, True))
+    steps = _steps(views, rows, 4 * limit)
+    busy = {parent for parent, below in children.items() if any(rows[child]["state"] == "PENDING" for _, child, _ in below)}
+    nodes: list[Node] = []
+    seen: set[str] = set()
+    stack = [(0, promise_id, False)]
+    while stack and len(nodes) < MOST_NODES:
+        level, current, shared = stack.pop()
+        again = current in seen
+        seen.add(current)
+        node = _detailed(turn, rows[current], steps.get(current, []), waits_for_calls=current in busy)
+        node.level, node.shared, node.again = level, shared, again
+        nodes.append(node)
+        if not again:
+            stack.extend((level + 1, child, also) for _, child, also in sorted(children[current], reverse=True))
+    return {"now": now(), "more": len(rows) == limit, "nodes": nodes}
+
+
+def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
+    """Return everything about one promise.
+
+    Raises:
+        Refusal: 40400 when there is no promise of that id.
+    """
+    views = Views(turn.store.db)
+    row = views.promise(promise_id)
+    if row is None:
+        raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
+    steps = _steps(views, [promise_id], LISTED)[promise_id]
+    tasks = [step[0] for step in steps] + views.notifications(promise_id, LISTED)
+    node = _detailed(turn, row, steps, waits_for_calls=False)
+    return {
+        "now": now(),
+        "node": node,
+        "param": _value(row["param"], row["param_size"]),
+        "value": _value(row["value"], row["value_size"]),
+        "tags": _tags(row["tags"]),
+        "keys": {"create": row["idempotency_key_for_create"], "complete": row["idempotency_key_for_complete"]},
+        "parents": ([row["parent"]] if row["parent"] else []) + views.sharers(promise_id, LISTED),
+        "callbacks": [
+            {"kind": one["kind"], "root": one["root"], "recv": one["recv"], "created": one["created_on"]}
+            for one in views.callbacks(promise_id, LISTED)
+        ],
+        "tasks": [
+            {
+                "id": one["id"], "state": one["state"], "counter": one["counter"], "recv": one["recv"],
+                "worker": one["recipient"], "created": one["created_on"], "claimed": one["claimed_on"],
+                "completed": one["completed_on"],
+            }
+            for one in tasks
+        ],
+    }  # fmt: skip
+
+
+def workers(turn: Turn) -> dict[str, Any]:
+    """Return the groups with their workers and what each holds, who has gone lately, and what waits for a worker.
+
+    Returns:
+        {"now", "groups": [{"name", "workers": [{"name", "connected", "pid", "holds", "tasks": [..]}, ..]}, ..],
+        "more": how many workers are not listed, "gone": [..], "waiting": [{"address", "tasks", "since", "text"}, ..]}.
+    """
+    views, everybody = Views(turn.store.db), sorted(turn.workers, key=lambda one: (one.group, one.id))
+    shown = everybody[:WORKERS]
+    held = {worker.name: sorted(worker.claimed)[:HELD] for worker in shown}
+    tasks = views.tasks(task for ids in held.values() for task in ids)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for worker in shown:
+        groups[worker.group].append(
+            {
+                "name": worker.id, "connected": worker.stream is not None,
+                "pid": worker.process.pid if worker.process else None,
+                "holds": len(worker.claimed), "sent": len(worker.unclaimed),
+                "tasks": [
+                    {"promise": tasks[one]["root"], "since": tasks[one]["claimed_on"]}
+                    for one in held[worker.name] if one in tasks
+                ],
+            }
+        )  # fmt: skip
+    here = {worker.name for worker in everybody if worker.stream}
+    gone = [one for one in turn.workers.gone if turn.now - one.at < LATELY and one.name not in here]
+    waiting = [
+        {"address": address, "tasks": count, "since": since, "text": waiting_text(turn.workers, address, count)}
+        for address, count, since in views.waiting(LISTED, COUNTED)
+    ]
+    return {
+        "now": now(),
+        "groups": [{"name": name, "workers": members} for name, members in groups.items()],
+        "more": len(everybody) - len(shown),
+        "gone": [msgspec.to_builtins(one) for one in reversed(gone)],
+        "waiting": waiting,
+    }
+
+
+def waiting_text(workers: Workers, line: str, count: int) -> str:
+    """Say what waits, and why."""
+    what = f"{count if count < COUNTED else f'{COUNTED} or more'} task{'' if count == 1 else 's'}"
+    verb = "waits" if count == 1 else "wait"
+    if line == UNREACHABLE:
+        return f"{what} {verb} for an address that reaches nobody"
+    here = _connected(workers, line)
+    why = "no worker connected" if not here else "all workers there are busy" if here > 1 else "the worker there is busy"
+    return f"{what} {verb} for {line}: {why}"
+
+
+def _connected(workers: Workers, line: str) -> int:
+    address = parse(line)
+    return sum(
+        one.stream is not None and address is not None and one.group == address.group
+        and (address.cast == "any" or one.id == address.member)
+        for one in workers
+    )  # fmt: skip
+
+
+def _node(row: sqlite3.Row) -> Node:
+    func, args = _call(row["param"])
+    return Node(
+        row["id"], row["state"], _kind(row["tags"]), row["created_on"], func, args, row["completed_on"], row["timeout"]
+    )
+
+
+type Step = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
+
+
+def _steps(views: Views, promises: Iterable[str], limit: int) -> dict[str, list[Step]]:
+    """Return the tasks that run the function of each promise, the oldest first."""
+    tasks = views.steps(promises, limit)
+    lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    for claim in views.lost(task["id"] for task in tasks if task["counter"] > 1):
+        lost[claim["task"]].append(claim)
+    steps: dict[str, list[Step]] = defaultdict(list)
+    for task in tasks:
+        steps[task["root"]].append((task, lost[task["id"]]))
+    return steps
+
+
+def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_calls: bool) -> Node:
+    """Show a promise with its runs, and where it is."""
+    node = _node(row)
+    for task, lost in steps:
+        for claim in lost:
+            if claim["claimed_on"] is not None:
+                node.runs.append(Run(claim["recipient"] or "?", claim["claimed_on"], claim["lost_on"], claim["reason"]))
+        held = task["state"] in ("CLAIMED", "COMPLETED", "TIMEDOUT") and task["claimed_on"] is not None
+        if held and all(claim["claimed_on"] != task["claimed_on"] for claim in lost):
+            holder = task["recipient"] or task["process"] or "?"
+            node.runs.append(Run(holder, task["claimed_on"], task["completed_on"]))
+    node.runs.sort(key=lambda run: run.start)
+    lost_runs = sum(bool(run.lost) for run in node.runs)
+    node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
+    node.result = _result(row["value"])
+    if row["state"] != "PENDING":
+        node.where = short(node.runs[-1].worker) if node.runs else ""
+    else:
+        live = [task for task, _ in steps if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+        node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
+    return node
+
+
+def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
+    """Say where a pending promise is."""
+    for task in live:
+        if task["state"] == "CLAIMED":
+            return f"runs on {short(task['recipient'] or task['process'])}"
+        if task["state"] == "ENQUEUED":
+            return f"sent to {short(task['recipient'])}"
+        if task["not_before"] is not None:
+            return "waits for its start time"
+        if task["waits_for"] == UNREACHABLE:
+            return "its address reaches nobody"
+        if task["waits_for"] is not None:
+            busy = _connected(turn.workers, task["waits_for"])
+            return f"waits for {task['waits_for']}: {'busy' if busy else 'no worker connected'}"
+    if kind == "sleep":
+        return "sleeps"
+    return "waits for its calls" if waits_for_calls else "runs within its parent" if kind == "local" else "waits"
+
+
+@lru_cache(1_024)
+def short(worker: str) -> str:
+    """Shorten a name ``group/id`` whose id is a UUID."""
+    return _UUID.sub(r"/\1", worker)
+
+
+@lru_cache(1_024)
+def _kind(tags: str | None) -> str:
+    tag = _tags(tags)
+    if "resonate:invoke" in tag:
+        return "call"
+    if tag.get("resonate:timeout") == "true":
+        return "sleep"
+    return "local" if tag.get("resonate:scope") == "local" else "promise"
+
+
+def _tags(text: str | None) -> dict[str, str]:
+    return msgspec.json.decode(text, type=dict[str, str]) if text else {}
+
+
+def _data(text: str | None) -> bytes:
+    """Return the bytes that a parameter or value carries."""
+    if text is None or text == "{}":
+        return b""
+    return base64.b64decode(msgspec.json.decode(text).get("data", ""))
+
+
+def _decoded(text: str | None) -> Any:
+    """Return the JSON value that a parameter or value carries, None if it carries none."""
+    try:
+        return msgspec.json.decode(_data(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+@lru_cache(4_096)
+def _call(param: str | None) -> tuple[str, str]:
+    """Return the function that a parameter names, and its arguments as short text."""
+    call = _decoded(param)
+    if not isinstance(call, dict) or not isinstance(call.get("func"), str):
+        return "", ""
+    args, kwargs = call.get("args"), call.get("kwargs")
+    shown = [_short(one) for one in args] if isinstance(args, list) else []
+    if isinstance(kwargs, dict):
+        shown += [f"{name}={_short(one)}" for name, one in kwargs.items()]
+    return call["func"], _cut(", ".join(shown))
+
+
+@lru_cache(4_096)
+def _result(value: str | None) -> str:
+    return _short(_decoded(value))
+
+
+def _short(value: object) -> str:
+    return "" if value is None else _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def _value(text: str | None, size: int) -> dict[str, Any]:
+    """Show a parameter or value: its headers as stored, and its data as text."""
+    if text is None:
+        return {"size": size, "large": True}
+    data = _data(text)
+    try:
+        shown: str | None = data.decode()
+    except UnicodeDecodeError:
+        shown = None
+    return {"size": len(data), "text": shown, "headers": msgspec.json.decode(text).get("headers", {})}
+
+
+def gone_holding(worker: Worker) -> list[str]:
+    """Return the tasks that a worker held, as far as they are shown."""
+    return sorted(worker.claimed)[:HELD]

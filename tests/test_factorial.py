@@ -1,0 +1,291 @@
+"""What the factorial example promises, with real workers, clients and servers, and a real kill -9."""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import psutil
+import pytest
+from resonate import Resonate
+from resonate.options import Options
+
+from demo.processes import Child, ChildError, LocalServer
+
+Start = Callable[..., Child]
+LEASE = 10  # seconds; what happens sooner did not wait for a lease to end
+
+
+@pytest.fixture
+def worker(start: Start) -> Callable[..., Child]:
+    def worker(name: str, *options: str) -> Child:
+        child = start(name, "factorial_worker.py", "--id", name, *options)
+        child.wait_for(rf"Factorial worker is running\.\.\. \(id {name}, process {child.pid}\)")
+        return child
+
+    return worker
+
+
+@pytest.fixture
+def client(start: Start) -> Callable[..., Child]:
+    return lambda n, *options: start(f"client-{n}", "factorial_client.py", str(n), *options)
+
+
+def result(client: Child, timeout: float = 60) -> int:
+    assert client.wait(timeout) == 0, client.output
+    return int(client.wait_for(r"^Result: (\d+)$").group(1))
+
+
+def steps(*workers: Child) -> list[int]:
+    """Every n that was calculated, in order, once for each time."""
+    lines = [line for child in workers for line in child.lines]
+    return sorted(int(line.rpartition(" ")[2]) for line in lines if line.startswith("Calculating"))
+
+
+def holder_of(n: int, *workers: Child) -> Child:
+    """Wait until some worker calculates n, and return it."""
+    for _ in range(600):
+        for child in workers:
+            with contextlib.suppress(ChildError):
+                child.wait_for(rf"Calculating factorial of {n}$", timeout=0.05)
+                return child
+    raise AssertionError(f"nobody calculates {n}")
+
+
+def stored(server: LocalServer, n: int, *, value: object) -> None:
+    """Store the end of factorial-n by hand: a value, or an exception."""
+    headers, data = Options().get_encoder().encode(value)
+    host, _, port = server.url.rpartition(":")
+    promises = Resonate.remote(host=host, store_port=port).promises
+    promises.create(f"factorial-{n}", 2**60, ikey=f"factorial-{n}")
+    end = promises.reject if isinstance(value, Exception) else promises.resolve
+    end(f"factorial-{n}", headers=headers, data=data)
+
+
+def test_steps_are_spread_over_all_workers_of_the_group(worker: Start, client: Start) -> None:
+    workers = [worker(name) for name in ("w1", "w2", "w3")]
+    assert result(client(15)) == math.factorial(15)
+    assert steps(*workers) == list(range(1, 16))
+    assert all(steps(child) for child in workers)
+
+
+def test_second_client_with_the_same_n_runs_nothing_and_gets_the_stored_value(worker: Start, client: Start) -> None:
+    only = worker("w1")
+    assert result(client(6)) == result(client(6)) == math.factorial(6)
+    assert steps(only) == [1, 2, 3, 4, 5, 6]
+
+
+def test_factorials_share_the_steps_that_they_have_in_common(worker: Start, client: Start) -> None:
+    only = worker("w1")
+    assert result(client(5)) == math.factorial(5)
+    assert result(client(8)) == math.factorial(8)
+    assert steps(only) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert result(client(5)) == math.factorial(5)
+    assert result(client(3)) == math.factorial(3)
+    assert steps(only) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_survivors_finish_what_a_killed_worker_had_in_hand_and_run_nothing_else_again(
+    worker: Start, client: Start
+) -> None:
+    workers = [worker(name, "--delay", "0.3") for name in ("w1", "w2", "w3")]
+    waiting = client(8)
+    victim = holder_of(4, *workers)  # it sleeps in step 4 now
+    before = steps(*workers)
+    victim.kill()
+    survivors = [child for child in workers if child is not victim]
+    holder_of(4, *survivors).wait_for(r"of 4$", timeout=LEASE / 2)  # not by the end of the lease
+    assert before == [4, 5, 6, 7, 8]
+    assert result(waiting) == math.factorial(8)
+    twice = {n for n in range(1, 9) if steps(*workers).count(n) > 1}
+    assert 4 in twice
+    assert twice <= set(steps(victim))  # the step in its hands, and those in which it waited for another
+    assert [steps(*workers).count(n) for n in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_killing_an_idle_worker_delays_nothing(worker: Start, client: Start) -> None:
+    only = worker("w1", "--delay", "0.2")
+    waiting = client(6)
+    holder_of(4, only)
+    idle = worker("w2", "--delay", "0.2")
+    idle.kill()
+    assert result(waiting, timeout=LEASE * 3) == math.factorial(6)
+
+
+def test_with_no_worker_left_a_new_one_takes_over_at_once(worker: Start, client: Start) -> None:
+    first = worker("w1", "--delay", "0.3")
+    waiting = client(5)
+    holder_of(3, first)
+    first.kill()
+    second = worker("w2")
+    second.wait_for(r"of 3$", timeout=LEASE / 2)
+    assert result(waiting) == math.factorial(5)
+
+
+def test_work_that_is_asked_for_before_any_worker_is_there_starts_with_the_first(worker: Start, client: Start) -> None:
+    waiting = client(4)
+    waiting.wait_for("waiting for factorial-4")
+    only = worker("w1")
+    only.wait_for(r"of 4$", timeout=LEASE / 2)
+    assert result(waiting) == math.factorial(4)
+
+
+def test_a_client_that_comes_back_after_kill_9_attaches(worker: Start, client: Start) -> None:
+    only = worker("w1", "--delay", "0.3")
+    first = client(5)
+    holder_of(3, only)
+    first.kill()
+    assert result(client(5)) == math.factorial(5)
+    assert steps(only) == [1, 2, 3, 4, 5]
+
+
+def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(worker: Start, client: Start) -> None:
+    only = worker("w1", "--delay", "0.3")
+    waiting = client(5)
+    holder_of(5, only)
+    waiting.signal(signal.SIGINT)
+    assert waiting.wait() == 130
+    assert "uv run factorial_client.py 5" in waiting.lines[-1]
+    assert "Traceback" not in waiting.output
+    only.wait_for(r"of 1$")
+    assert result(client(5)) == math.factorial(5)
+
+
+def test_server_killed_mid_run_loses_nothing(server: LocalServer, worker: Start, client: Start) -> None:
+    workers = [worker(name, "--delay", "0.2") for name in ("w1", "w2")]
+    waiting = client(9)
+    holder_of(5, *workers)
+    server.kill()
+    server.start()
+    try:
+        assert result(waiting) == math.factorial(9)
+        assert all(child.running for child in workers), "\n".join(child.output for child in workers)
+    finally:
+        server.stop()
+
+
+def test_server_killed_during_the_last_step_still_notifies_the_waiting_client(
+    server: LocalServer, worker: Start, client: Start
+) -> None:
+    stored(server, 3, value=6)
+    only = worker("w1", "--delay", "1")
+    waiting = client(4)
+    waiting.wait_for("waiting for factorial-4")
+    holder_of(4, only)
+    server.kill()
+    server.start()
+    try:
+        assert result(waiting) == math.factorial(4)
+    finally:
+        server.stop()
+
+
+def test_worker_paused_beyond_its_lease_exits_and_the_result_is_right(worker: Start, client: Start) -> None:
+    paused = worker("w1", "--delay", "0.5")
+    waiting = client(3)
+    holder_of(3, paused)
+    paused.signal(signal.SIGSTOP)
+    other = worker("w2")
+    assert result(waiting, timeout=LEASE * 3) == math.factorial(3)
+    assert steps(other) == [1, 2, 3]
+    paused.signal(signal.SIGCONT)
+    assert paused.wait() == 1
+    assert "40308" in paused.output or "40307" in paused.output or "40309" in paused.output
+
+
+def test_results_beyond_the_digits_that_python_converts_by_default_are_printed(
+    server: LocalServer, worker: Start, client: Start
+) -> None:
+    import sys  # noqa: PLC0415
+
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        stored(server, 1_557, value=math.factorial(1_557))
+        only = worker("w1")
+        assert result(client(1_561)) == math.factorial(1_561)
+        assert steps(only) == [1_558, 1_559, 1_560, 1_561]
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+def test_a_thousand_levels_deep_works(worker: Start, client: Start) -> None:
+    workers = [worker(name) for name in ("w1", "w2", "w3")]
+    assert result(client(1_000), timeout=100) == math.factorial(1_000)
+    assert len(steps(*workers)) == 1_000
+
+
+@pytest.mark.parametrize("n", ["-1", "ten", "1.5", "5001", "1e3", ""])
+def test_bad_input_is_refused_before_anything_is_sent(start: Start, n: str) -> None:
+    client = start("client", "factorial_client.py", "--", n, env={"RESONATE_PORT_STORE": "1"})
+    assert client.wait() == 2
+    assert client.lines[-1].endswith(f"found {n}; expected an integer from 0 to 5000")
+
+
+def test_a_stored_error_is_shown_as_the_error_it_is(server: LocalServer, client: Start) -> None:
+    stored(server, 7, value=ValueError("out of fingers"))
+    failed = client(7)
+    assert failed.wait() == 1
+    assert failed.lines == ["factorial-7 failed: ValueError: out of fingers"]
+
+
+@pytest.fixture
+def nowhere() -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return {"RESONATE_HOST": "http://127.0.0.1", "RESONATE_PORT_STORE": str(free.getsockname()[1])}
+
+
+def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Start, nowhere: dict[str, str]) -> None:
+    client = start("client", "factorial_client.py", "--no-retry", env=nowhere)
+    assert client.wait() == 1
+    (line,) = client.lines
+    assert f"No server at http://127.0.0.1:{nowhere['RESONATE_PORT_STORE']}" in line
+    assert "uv run local-server" in line
+
+
+def test_a_client_without_server_waits_for_one(server: LocalServer, worker: Start, client: Start) -> None:
+    worker("w1")
+    server.kill()
+    waiting = client(3)
+    waiting.wait_for(r"No server at .* \(waiting for it\)")
+    server.start()
+    try:
+        assert result(waiting) == math.factorial(3)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_stops_cleanly_and_stores_the_step_in_hand(
+    worker: Start, client: Start, number: signal.Signals
+) -> None:
+    leaving = worker("w1", "--delay", "0.5")
+    waiting = client(3)
+    holder_of(3, leaving)
+    leaving.signal(number)
+    assert leaving.wait() == 0
+    assert "Traceback" not in leaving.output
+    worker("w2")
+    assert result(waiting) == math.factorial(3)
+
+
+def test_a_second_signal_ends_a_worker_at_once_though_the_server_is_gone(
+    server: LocalServer, worker: Start, client: Start
+) -> None:
+    leaving = worker("w1", "--delay", "0.5")
+    client(3)
+    holder_of(3, leaving)
+    server.kill()
+    leaving.signal(signal.SIGTERM)
+    leaving.wait_for("is stopping")
+    assert leaving.running
+    leaving.signal(signal.SIGTERM)
+    assert leaving.wait(timeout=5) == 1
+
+
+def test_a_worker_is_a_process_of_its_own_that_its_ready_line_names(worker: Start) -> None:
+    child = worker("w1")
+    assert psutil.Process(child.pid).ppid() == os.getpid()
