@@ -1,0 +1,132 @@
+"""How fast the calculator is, what a second ops worker brings, and what the largest expressions cost.
+
+    uv run python benchmarks/calculator.py
+    uv run python benchmarks/calculator.py --large      # minutes
+
+Two exp workers, on a server of its own with its database on disk; each run is under a fresh id, each figure is the
+best of 3 runs, since whatever else the machine does can only add to it. A balanced tree of 31 operators has 94 parts: 31 times two halves and an operation, and the root.
+
+Where an operator takes 100 ms, two ops workers need 16 turns for what one does in 31 (64 for 127): the speed-up can be
+1.94 (1.98) at most, less the time to take the tree apart, which comes before the first operator. Exits 1 if the
+speed-up for 127 operators is less than 1.8.
+"""
+
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+import psutil
+from resonate import Resonate
+
+from demo.processes import Child, LocalServer
+
+type Expr = int | tuple[str, Expr, Expr]
+
+RUNS = 3
+DELAY = 0.1  # seconds that an operator takes when the overlap of two ops workers is measured
+SPEED_UP = 1.8
+SMALL = (32, 128)  # terms
+LEVELS = 700  # as many as the calculator takes
+TERMS = 10_000
+
+
+def halves(terms: int) -> Expr:
+    """Return a sum that every operator halves."""
+    return ("+", halves(terms // 2), halves(terms - terms // 2)) if terms > 1 else 1
+
+
+def row(terms: int) -> Expr:
+    """Return a sum grouped from the left, as it is without parentheses: one level for each operator."""
+    expr: Expr = 1
+    for _ in range(terms - 1):
+        expr = ("+", expr, 1)
+    return expr
+
+
+@contextmanager
+def workers(server: LocalServer, ops: int, delay: float = 0.0) -> Iterator[list[Child]]:
+    """Start two exp workers and this many ops workers; stop them at the end."""
+    with ExitStack() as stack:
+        started = []
+        for name in ("exp/lhs", "exp/rhs", *(f"ops/{number}" for number in range(ops))):
+            group, _, member = name.partition("/")
+            options = ["--delay", str(delay)] if group == "ops" else []
+            command = ["-m", "calculator.calculator", "--group", group, "--id", member, *options]
+            started.append(worker := Child.python(name, *command, env=server.env))
+            stack.callback(worker.stop)
+            worker.wait_for("is ready")
+        yield started
+
+
+def run(resonate: Resonate, terms: int, expr: Expr) -> float:
+    """Return the seconds from the request for a sum of so many ones to its value in hand."""
+    started = time.perf_counter()
+    value = resonate.options(target="poll://exp").rpc(str(uuid.uuid4()), "=", expr)
+    took = time.perf_counter() - started
+    if value != terms:
+        sys.exit(f"found the value {value}, expected {terms}")
+    return took
+
+
+def best(resonate: Resonate, terms: int) -> float:
+    """Return the time of the best of a few runs, after a short one that waits until every worker is connected."""
+    run(resonate, 4, halves(4))
+    return min(run(resonate, terms, halves(terms)) for _ in range(RUNS))
+
+
+def small(resonate: Resonate, server: LocalServer) -> bool:
+    """Measure small trees; return whether the speed-up is as expected."""
+    for terms in SMALL:
+        parts = 3 * (terms - 1) + 1
+        with workers(server, ops=2):
+            took = best(resonate, terms)
+        print(f"{terms - 1} operators, {parts} parts: {took:.2f} s, {parts / took:.0f} parts a second", flush=True)
+    for terms in SMALL:
+        with workers(server, 1, DELAY):
+            one = best(resonate, terms)
+        with workers(server, 2, DELAY):
+            two = best(resonate, terms)
+        print(
+            f"{terms - 1} operators of {DELAY * 1000:.0f} ms each: {one:.2f} s with 1 ops worker, "
+            f"{two:.2f} s with 2, speed-up {one / two:.2f}",
+            flush=True,
+        )
+    return one / two >= SPEED_UP
+
+
+def large(resonate: Resonate, server: LocalServer) -> None:
+    """Measure the deepest tree, and a wide one."""
+    sys.setrecursionlimit(10_000)
+    for what, terms, expr in (
+        (f"{LEVELS + 1} terms in a row", LEVELS + 1, row(LEVELS + 1)),
+        (f"{TERMS:,} terms in halves", TERMS, halves(TERMS)),
+    ):
+        with workers(server, ops=2) as team:
+            took = run(resonate, terms, expr)
+            memory = max(psutil.Process(worker.pid).memory_info().rss for worker in team)
+        print(f"{what}: {took:.0f} s, {memory / 1e6:.0f} MB in the largest worker", flush=True)
+
+
+@click.command()
+@click.option("--large", "big", is_flag=True, help="Measure the largest expressions instead.")
+def main(*, big: bool) -> None:
+    """Measure, and print one line for each figure."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        server = LocalServer(Path(folder))
+        stack.callback(server.stop)
+        os.environ.update(server.env)
+        resonate = Resonate.remote(group="benchmark")
+        if big:
+            large(resonate, server)
+        elif not small(resonate, server):
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The calculator as a person meets it: a prompt, or one expression and its value."""
+
+import sys
+import time
+import uuid
+
+from resonate.errors import ResonateError
+
+from calculator.client import Client, LimitError, Progress, RunError, read, stable_id
+from calculator.parser import Expr, ParseError, canonical, measure
+
+WELCOME = "Whole numbers, + - * and parentheses. `attach ID` comes back to a run; `exit` or Ctrl-D leaves."
+FAILURES = (ParseError, LimitError, RunError, ResonateError)
+PROMPT = "❯ "  # noqa: RUF001 - the published example's
+SILENCE = 3.0  # seconds without a new value after which the missing groups are named
+
+
+class Status:
+    """The line below a run that takes longer than a second, and a word about workers that do not answer."""
+
+    def __init__(self, expr: Expr) -> None:
+        self._total = 3 * measure(expr)[0] + 1  # an operator is three parts: two halves and the operation
+        self._last: Progress | None = None
+        self._since = 0.0
+        self._told: set[str] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it; on a terminal over the line shown before."""
+        if progress != self._last:
+            self._last, self._since = progress, time.monotonic()
+        elif time.monotonic() - self._since >= SILENCE:
+            self._tell_of({group: parts for group, parts in progress.waiting.items() if group not in self._told})
+        if sys.stderr.isatty():
+            text = f"{progress.done} of {self._total} parts done, {progress.known} known"
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def _tell_of(self, waiting: dict[str, int]) -> None:
+        """Say once for each group that it does not answer; whether it is slow or absent, nobody but itself can tell."""
+        for group, parts in waiting.items():
+            self._told.add(group)
+            self.clear()
+            print(
+                f"nothing from group {group} for {SILENCE:.0f} s, parts waiting for it: {parts}; "
+                f"its workers are slow, or there are none: GRP={group} uv run calculator",
+                file=sys.stderr,
+            )
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def once(text: str, run_id: str | None, *, fresh: bool) -> int:
+    """Print the value of ``text``, or of the run ``run_id``, and nothing else; return the exit status.
+
+    Without ``fresh`` the id is made from the expression: the same question again finds its answer stored.
+    """
+    client = Client()
+    try:
+        if run_id:
+            expr = client.find(run_id)
+        else:
+            expr = read(text)
+            run_id = str(uuid.uuid4()) if fresh else stable_id(expr)
+            client.send(run_id, expr)
+        print(value_of(client, run_id, expr))
+    except KeyboardInterrupt:
+        print(f"left; to come back to the run: uv run calculator --id '{run_id}'", file=sys.stderr)
+        return 130
+    except FAILURES as error:
+        print(explained(error), file=sys.stderr)
+        return 2 if isinstance(error, (ParseError, LimitError)) else 1
+    return 0
+
+
+def repeat() -> int:
+    """Answer one line after the other, each as a run of its own, until ``exit`` or the end of the input."""
+    from prompt_toolkit import PromptSession  # noqa: PLC0415 - half of the time that all else needs to start
+    from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
+
+    client = Client()
+    session: PromptSession[str] | None = PromptSession(PROMPT) if sys.stdin.isatty() else None
+    print(WELCOME)
+    while True:
+        try:
+            with patch_stdout():  # what the SDK has to say goes above the prompt
+                line = (session.prompt() if session else input()).strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return 0
+        if line == "exit":
+            return 0
+        if line:
+            answer(client, line)
+
+
+def answer(client: Client, line: str) -> None:
+    """Print the value of a line, or what is wrong with it."""
+    run_id = str(uuid.uuid4())
+    try:
+        match line.split():
+            case ["attach", run_id]:
+                expr = client.find(run_id)
+            case _:
+                expr = read(line)
+                print(f"run {run_id}")  # known before it is sent: whatever happens, this is the way back
+                client.send(run_id, expr)
+        print(f"\n{canonical(expr)}\n= {value_of(client, run_id, expr)}\n")
+    except KeyboardInterrupt:
+        print(f"left; to come back to the run: attach {run_id}")
+    except FAILURES as error:
+        print(explained(error))
+
+
+def value_of(client: Client, run_id: str, expr: Expr) -> int:
+    """Wait for the value of a run, with a status line while it takes its time."""
+    status = Status(expr)
+    try:
+        return client.wait(run_id, status)
+    finally:
+        status.clear()
+
+
+def explained(error: Exception) -> str:
+    """Return what a person is told of an error: one line, and for a text that is no expression where it went wrong."""
+    return f"{error}\n{error.picture}" if isinstance(error, ParseError) else str(error).partition("\n")[0]

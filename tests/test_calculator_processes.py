@@ -1,0 +1,250 @@
+"""What the calculator promises, with real workers and a real kill -9."""
+
+import shlex
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+from calculator_stage import COMMAND, Start, answer, balanced, value, workers
+
+from demo.processes import START_DEADLINE, Child, ChildError, LocalServer
+
+WITHOUT_A_LEASE = 8.0  # seconds; a lease lasts 10, so what ends sooner did not wait for one to end
+
+
+def connected(start: Start, *exp: Child) -> None:
+    """Return when each of these workers has served a part sent to it by preference."""
+    deadline = time.monotonic() + START_DEADLINE
+    while not all(worker.count(f"{worker.name}: 1$") for worker in exp):
+        assert time.monotonic() < deadline
+        answer(start, "--fresh", "1 + 1")
+
+
+def test_the_halves_go_to_the_named_workers_by_preference_and_the_operators_to_the_pool(start: Start) -> None:
+    ops = workers(start, "ops/1", "ops/2")
+    lhs, rhs = workers(start, "exp/lhs", "exp/rhs")
+    connected(start, lhs, rhs)
+    assert answer(start, "((2 + 3) * (4 - 5)) - (6 * 7)") == "-47"
+    for part in ("(2+3)*(4-5)", "2+3", "2", "4", "6"):
+        assert lhs.lines.count(f"exp/lhs: {part}") == 1
+        assert part == "(2+3)*(4-5)" or f"exp/rhs: {part}" not in rhs.lines
+    for part in ("6*7", "4-5", "3", "5", "7"):
+        assert rhs.lines.count(f"exp/rhs: {part}") == 1
+        assert f"exp/lhs: {part}" not in lhs.lines
+    for operation in (r"2 \+ 3", "4 - 5", r"6 \* 7", r"5 \* -1", "-5 - 42"):
+        assert sum(worker.count(f"^{worker.name}: {operation}$") for worker in ops) == 1
+
+
+def test_the_same_expression_again_with_other_spaces_runs_nothing_and_fresh_runs_it_anew(start: Start) -> None:
+    lhs, ops = workers(start, "exp/lhs", "ops/1")
+    assert answer(start, "(1 + 2) * (3 - 4)") == "-3"
+    worked = len(lhs.lines), len(ops.lines)
+    assert answer(start, "((1+2))*( 3-4 )") == "-3"
+    assert (len(lhs.lines), len(ops.lines)) == worked
+    assert answer(start, "--fresh", "(1 + 2) * (3 - 4)") == "-3"
+    assert ops.count(r"1 \+ 2") == ops.count("3 - 4") == ops.count(r"3 \* -1") == 2
+
+
+def test_each_line_is_a_run_of_its_own(
+    server: LocalServer, children: list[Child], tmp_path: Path, start: Start
+) -> None:
+    _, ops = workers(start, "exp/lhs", "ops/1")
+    (tmp_path / "lines").write_text("20 + 2\n\n20 + 2\n")
+    typing = ["/bin/sh", "-c", f"exec {shlex.join([sys.executable, *COMMAND])} <{tmp_path}/lines"]
+    children.append(prompt := Child("prompt", typing, env=server.env))
+    assert prompt.wait() == 0
+    assert prompt.lines.count("= 22") == 2
+    assert ops.count(r"20 \+ 2") == 2
+
+
+def test_a_killed_lhs_that_held_work_is_replaced_by_rhs_at_once(
+    server: LocalServer, start: Start, tmp_path: Path
+) -> None:
+    (ops,) = workers(start, "ops/1")
+    lhs, rhs = workers(start, "exp/lhs", "exp/rhs")
+    connected(start, lhs, rhs)
+    served = ops.count("^ops/1: ")
+    text = balanced(5)
+    asked = start("asked", *COMMAND, text)
+    lhs.wait_for(r"^exp/lhs: .*\*")
+    killed = time.monotonic()
+    lhs.kill()
+    assert value(asked) == str(eval(text))  # noqa: S307 - made above
+    assert time.monotonic() - killed < WITHOUT_A_LEASE
+    assert ops.count("^ops/1: ") == served + 31  # no operator twice
+    server.stop()  # it has its database for itself
+    with closing(sqlite3.connect(tmp_path / "resonate.db")) as database:
+        assert database.execute("SELECT count(*) FROM lost_claims WHERE recipient = 'exp/lhs'").fetchone()[0] > 0
+
+
+def test_a_named_worker_is_a_preference_and_uni_is_a_condition(server: LocalServer, start: Start) -> None:
+    (rhs,) = workers(start, "exp/rhs")
+    script = """if True:
+        import sys
+        from resonate import Resonate
+        print("value", Resonate.remote(group="asker").options(target=sys.argv[1]).rpc(sys.argv[2], "=", 5))
+        """
+    only_lhs = start("only-lhs", "-c", script, "poll://uni@exp/lhs", "only-lhs")
+    wait_until(lambda: requests.get(f"{server.url}/promises/only-lhs", timeout=5).ok)
+    lhs_or_any = start("lhs-or-any", "-c", script, "poll://exp/lhs", "lhs-or-any")
+    lhs_or_any.wait_for("value 5")
+    assert rhs.count("exp/rhs: 5") == 1
+    assert requests.get(f"{server.url}/promises/only-lhs", timeout=5).json()["state"] == "PENDING"
+    (lhs,) = workers(start, "exp/lhs")
+    only_lhs.wait_for("value 5")
+    assert (lhs.count("exp/lhs: 5"), rhs.count("exp/rhs: 5")) == (1, 1)
+
+
+def test_an_operation_whose_worker_is_killed_is_done_by_another(start: Start) -> None:
+    workers(start, "exp/lhs", "exp/rhs")
+    (slow,) = workers(start, "ops/slow", delay=600)
+    asked = start("asked", *COMMAND, "20 + 22")
+    slow.wait_for(r"20 \+ 22")
+    slow.kill()
+    killed = time.monotonic()
+    (quick,) = workers(start, "ops/quick")
+    assert value(asked) == "42"
+    assert time.monotonic() - killed < WITHOUT_A_LEASE
+    assert quick.count(r"20 \+ 22") == 1
+
+
+def test_a_killed_client_finds_its_run_again_and_nothing_was_run_twice(start: Start) -> None:
+    workers(start, "exp/lhs", "exp/rhs")
+    (ops,) = workers(start, "ops/1", delay=1)
+    asked = start("asked", *COMMAND, "2 * 3 + 4")
+    ops.wait_for(r"2 \* 3")
+    asked.kill()
+    assert answer(start, "2 * 3 + 4") == "10"
+    assert answer(start, "--id", "calculator-2*3+4") == "10"
+    assert ops.count(r"2 \* 3") == ops.count(r"6 \+ 4") == 1
+
+
+def test_a_run_that_starts_over_in_another_worker_sends_nothing_twice(start: Start) -> None:
+    exp = workers(start, "exp/lhs", "exp/rhs")
+    (ops,) = workers(start, "ops/1", delay=1)
+    asked = start("asked", *COMMAND, "(1 + 2) * (3 + 4)")
+    ops.wait_for("^ops/1: ")
+    for worker in exp:
+        worker.kill()
+    (heir,) = workers(start, "exp/heir")
+    assert value(asked) == "21"
+    assert heir.count(r"exp/heir: \(1\+2\)\*\(3\+4\)") >= 1
+    assert heir.count("exp/heir: [1-4]$") == 0  # the literals have their values
+    assert ops.count(r"1 \+ 2") == ops.count(r"3 \+ 4") == ops.count(r"3 \* 7") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_taken_away_in_the_middle_ends_cleanly_and_the_run_goes_on(
+    start: Start, number: signal.Signals
+) -> None:
+    ops = workers(start, "ops/1", "ops/2", delay=0.2)
+    lhs, rhs = workers(start, "exp/lhs", "exp/rhs")
+    asked = start("asked", *COMMAND, balanced(4))
+    for worker in ops:
+        worker.wait_for(f"^{worker.name}: ")
+    rhs.signal(number)
+    ops[0].signal(number)
+    assert rhs.wait() == 0
+    assert ops[0].wait() == 0
+    assert "Traceback" not in rhs.output + ops[0].output
+    assert value(asked) == str(eval(balanced(4)))  # noqa: S307 - made above
+    assert sum(worker.count(f"^{worker.name}: ") for worker in ops) == 15
+    assert lhs.running
+
+
+def test_a_worker_that_cannot_end_its_step_leaves_it_and_says_so(start: Start) -> None:
+    workers(start, "exp/lhs")
+    (slow,) = workers(start, "ops/slow", delay=600)
+    asked = start("asked", *COMMAND, "20 + 22")
+    slow.wait_for(r"20 \+ 22")
+    slow.signal(signal.SIGTERM)
+    assert slow.wait() == 1
+    assert slow.lines[-1] == "ops/slow: the step in hand is not done after 5 s, it goes to another worker"
+    workers(start, "ops/quick")
+    assert value(asked) == "42"
+
+
+def test_a_second_signal_ends_a_worker_at_once(start: Start) -> None:
+    workers(start, "exp/lhs")
+    (slow,) = workers(start, "ops/slow", delay=600)
+    start("asked", *COMMAND, "20 + 22")
+    slow.wait_for(r"20 \+ 22")
+    slow.signal(signal.SIGTERM)
+    with pytest.raises(ChildError, match="still runs"):
+        slow.wait(0.5)
+    slow.signal(signal.SIGTERM)
+    assert slow.wait(2) == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_leaves_the_run_to_itself_and_tells_the_way_back(server: LocalServer, start: Start) -> None:
+    asked = start("asked", *COMMAND, "20 + 22")
+    wait_until(lambda: requests.get(f"{server.url}/promises/calculator-20+22", timeout=5).ok)
+    asked.signal(signal.SIGINT)
+    assert asked.wait() == 130
+    assert asked.lines == ["left; to come back to the run: uv run calculator --id 'calculator-20+22'"]
+    workers(start, "exp/lhs", "ops/1")
+    assert answer(start, "--id", "calculator-20+22") == "42"
+
+
+def test_a_run_that_somebody_cancels_is_a_failure(server: LocalServer, start: Start) -> None:
+    asked = start("asked", *COMMAND, "20 + 22")
+    promise = f"{server.url}/promises/calculator-20+22"
+    wait_until(lambda: requests.get(promise, timeout=5).ok)
+    requests.patch(promise, json={"state": "REJECTED_CANCELED"}, timeout=5).raise_for_status()
+    assert asked.wait() == 1
+    assert "the run calculator-20+22 failed: " in asked.lines[-1]
+    assert "canceled" in asked.lines[-1]
+
+
+def test_numbers_of_more_digits_than_python_prints_by_itself_are_no_limit(start: Start) -> None:
+    workers(start, "exp/lhs", "exp/rhs", "ops/1")
+    nines = "9" * 3_000
+    assert answer(start, f"-{nines} * {nines}") == "-" + "9" * 2_999 + "8" + "0" * 2_999 + "1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["2/3"], 2, "position 2: found '/', expected +, -, * or the end\n    2/3\n     ^"),
+        (["1", "+"], 2, "position 4: found the end, expected a number, - or (\n    1 +\n       ^"),
+        ([""], 2, "position 1: found the end, expected a number, - or (\n    \n    ^"),
+        (["1" + "+1" * 701], 2, "the expression has 701 operators inside each other, at most 700 can be sent"),
+        (["--id", "nowhere"], 1, "cannot find the run 'nowhere': "),
+        (["--id", "a?b"], 1, "'a?b' is no id of a run: blanks, ?, # and % never stand in one"),
+        (["--id", "nowhere", "1"], 2, "give an expression, or the --id of a run to come back to, not both"),
+        (["--group", "expo"], 2, "'expo' is not one of 'exp', 'ops'"),
+        (["--group", "exp", "1+1"], 2, "a worker (--group exp) takes no expression, found '1+1'"),
+        (["--group", "exp", "--fresh"], 2, "--fresh is for an expression, found none"),
+        (["--group", "ops", "--delay", "-1"], 2, "-1.0 is not in the range x>=0"),
+        (["--group", "exp", "--delay", "1"], 2, "--delay is for workers of group ops"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_before_anything_is_sent(
+    server: LocalServer, start: Start, arguments: list[str], status: int, message: str
+) -> None:
+    asked = start("asked", *COMMAND, *arguments)
+    assert asked.wait() == status
+    assert message in asked.output
+    assert "Traceback" not in asked.output
+    assert requests.get(f"{server.url}/promises?id=*", timeout=5).json()["promises"] == []
+
+
+def test_a_promise_of_another_program_is_no_run_to_come_back_to(server: LocalServer, start: Start) -> None:
+    body = {"id": "other", "timeout": 2**62, "param": {"data": "bm90IEpTT04="}}
+    requests.post(f"{server.url}/promises", json=body, timeout=5).raise_for_status()
+    asked = start("asked", *COMMAND, "--id", "other")
+    assert asked.wait() == 1
+    assert asked.output == "'other' is no run of the calculator"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
