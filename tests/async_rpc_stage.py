@@ -1,0 +1,104 @@
+"""What the async RPC tests share: the gateway and the services as real processes, and requests to them."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import requests
+
+from demo.processes import Child, LocalServer
+
+READY = r"is ready: id (\S+), pid \d+"
+DEADLINE = 60.0  # seconds; nothing here needs more than a few on an idle machine
+SCRIPT = """
+import threading, time
+from async_rpc.life import live
+from resonate import Resonate
+
+resonate = Resonate.remote(group="{group}", pid="test")
+
+{function}
+live(resonate, "{group}", "test")
+"""
+
+
+class Stage:
+    """A server, a gateway and services; all but the server are started by the test."""
+
+    def __init__(self, server: LocalServer, start: Callable[..., Child]) -> None:
+        self.server = server
+        self._start = start
+        self._pool = ThreadPoolExecutor(256)
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def gateway(self, *options: str) -> Child:
+        """Start a gateway on a free port and wait for its ready line."""
+        gateway = self._start("gateway", "-m", "async_rpc.gateway", "--port", "0", *options)
+        self.url = gateway.wait_for(r"listens on (http://[^;]+);").group(1)
+        gateway.wait_for(READY)
+        return gateway
+
+    def service(self, letter: str, *options: str) -> Child:
+        """Start one node of service-<letter> and wait for its ready line."""
+        node = self._start(f"service-{letter}", "-m", f"async_rpc.service_{letter}", *options)
+        node.wait_for(READY)
+        return node
+
+    def services(self, letters: str) -> list[Child]:
+        """Start one node of each of these services, at the same time."""
+        return list(self._pool.map(self.service, letters))
+
+    def script(self, path: Path, group: str, function: str) -> Child:
+        """Start a node of a group that is not one of the nine services: the source of its function is given."""
+        path.write_text(SCRIPT.format(group=group, function=function))
+        node = self._start(f"{group} of the test", path)
+        node.wait_for(READY)
+        return node
+
+    def post(self, route: str, key: str | None = None, timeout: float = DEADLINE) -> requests.Response:
+        """Send one request, with an Idempotency-Key if one is given."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return requests.post(f"{self.url}/{route}", headers=headers, timeout=timeout)
+
+    def begin_post(self, route: str, key: str | None = None) -> Future[requests.Response]:
+        """Send one request from a thread of its own."""
+        return self._pool.submit(self.post, route, key)
+
+    def promise(self, id: str) -> dict[str, object]:  # noqa: A002 - the server's own word
+        """Return a promise as the server stores it, {} when there is none."""
+        answer = requests.get(f"{self.server.url}/promises/{id}", timeout=DEADLINE)
+        return answer.json() if answer.ok else {}
+
+    def wait_for_promise(self, id: str, *states: str) -> dict[str, object]:  # noqa: A002 - the server's own word
+        """Wait until a promise is in one of these states."""
+        deadline = time.monotonic() + DEADLINE
+        while (promise := self.promise(id)).get("state") not in states:
+            assert time.monotonic() < deadline, f"{id} is {promise or 'missing'}, not {states}"
+            time.sleep(0.02)
+        return promise
+
+    def create(self, id: str, target: str, func: str, *args: object) -> None:  # noqa: A002 - the server's own word
+        """Call a function of a group with any arguments, as a client does that checks nothing."""
+        data = json.dumps({"func": func, "args": args, "kwargs": {}, "version": 1})
+        body = {
+            "id": id,
+            "timeout": int((time.time() + 3600) * 1000),
+            "param": {"data": base64.b64encode(data.encode()).decode()},
+            "tags": {"resonate:invoke": f"poll://any@{target}"},
+        }
+        requests.post(f"{self.server.url}/promises", json=body, timeout=DEADLINE).raise_for_status()
+
+    def cancel(self, id: str) -> None:  # noqa: A002 - the server's own word
+        """Give a promise up, so that no node runs its function any more."""
+        body = {"state": "REJECTED_CANCELED"}
+        requests.patch(f"{self.server.url}/promises/{id}", json=body, timeout=DEADLINE).raise_for_status()
