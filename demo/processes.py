@@ -29,6 +29,7 @@ class Child:
     Attributes:
         name: what people call it, for instance ``worker-1``.
         lines: every line it has printed so far, without line ends.
+        status: its exit status (negative: the signal that ended it) once it has ended and all it said is in ``lines``.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Child:
         """
         self.name = name
         self.lines: list[str] = []
+        self.status: int | None = None
         self._on_line = on_line
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
@@ -75,15 +77,17 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - stdout=PIPE
-        for text in self._process.stdout:
-            line = text.rstrip("\n")
-            with self._changed:
-                self.lines.append(line)
-                self._changed.notify_all()
-            if self._on_line:
-                self._on_line(self.name, line)
-        self._process.wait()
+        with self._process.stdout as output:
+            for text in output:
+                line = text.rstrip("\n")
+                with self._changed:
+                    self.lines.append(line)
+                    self._changed.notify_all()
+                if self._on_line:
+                    self._on_line(self.name, line)
+        status = self._process.wait()
         with self._changed:
+            self.status = status
             self._changed.notify_all()
 
     @property
@@ -121,12 +125,12 @@ class Child:
                         if found == times:
                             return match
                 seen = len(self.lines)
-                if not self._reader.is_alive() or (not self.running and not self._reader.is_alive()):
-                    raise ChildError(self._report(f"ended with {self._process.poll()} before {times} x {pattern!r}"))
+                if self.status is not None:
+                    raise self.error(f"ended with {self.status} before {times} x {pattern!r}")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise ChildError(self._report(f"printed {found} of {times} x {pattern!r} in {timeout} s"))
-                self._changed.wait(min(left, 0.1))  # the reader's end gives no signal of its own
+                    raise self.error(f"printed {found} of {times} x {pattern!r} in {timeout} s")
+                self._changed.wait(left)
 
     def wait(self, timeout: float = START_DEADLINE) -> int:
         """Wait for its end; return the exit status (negative: the signal that ended it).
@@ -137,7 +141,7 @@ class Child:
         try:
             status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise ChildError(self._report(f"still runs after {timeout} s")) from None
+            raise self.error(f"still runs after {timeout} s") from None
         self._reader.join(timeout)
         return status
 
@@ -159,8 +163,9 @@ class Child:
             self.kill()
             return self.wait()
 
-    def _report(self, what: str) -> str:
-        return f"{self.name} (pid {self.pid}) {what}; its output:\n{self.output or '(nothing)'}"
+    def error(self, what: str) -> ChildError:
+        """Return the error that says what is wrong with it, with its log."""
+        return ChildError(f"{self.name} (pid {self.pid}) {what}; its output:\n{self.output or '(nothing)'}")
 
 
 class LocalServer:
@@ -172,8 +177,10 @@ class LocalServer:
         *options: str,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str, str], None] | None = None,
+        start: Callable[..., Child] = Child.python,
     ) -> None:
-        """Start it and wait for its ready line."""
+        """Start it and wait for its ready line; ``start`` takes what ``Child.python`` takes."""
+        self._start = start
         self._where = ["--in-memory"] if folder is None else ["--db", str(folder / "resonate.db")]
         self._options, self._env, self._on_line = options, env, on_line
         self._ports = ["--port", "0", "--poll-port", "0"]
@@ -181,7 +188,7 @@ class LocalServer:
 
     def start(self) -> None:
         """Start the process again on the same file and the same ports, as after a crash."""
-        self.child = Child.python(
+        self.child = self._start(
             "server", "-m", "local_server", *self._where, *self._ports, *self._options,
             env=self._env, on_line=self._on_line,
         )  # fmt: skip

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec import Raw
 
 from local_server import promises, routing, schedules, tasks, wire
-from local_server.errors import BAD_REQUEST, TASK_NOT_FOUND, Refusal
+from local_server.errors import BAD_REQUEST, Refusal
 from local_server.states import Completion
 from local_server.turn import Turn
 
@@ -168,12 +169,12 @@ def heartbeat(request: Request) -> Operation:
     return lambda turn: (200, {"tasksAffected": tasks.heartbeat(turn, body.process_id)})
 
 
-def task_by_href(request: Request) -> Operation:
+def task_by_href(action: str, request: Request) -> Operation:
     """GET /tasks/{claim|complete|drop|heartbeat}/{id}/{counter}: the hrefs in messages, for people with curl."""
-    match = re.fullmatch(r"(claim|complete|drop|heartbeat)/([^/]+)/([1-9]\d{0,17})", request.name)
+    match = re.fullmatch(r"(.+)/([1-9]\d{0,17})", request.name, re.ASCII | re.DOTALL)
     if not match:
-        raise Refusal(TASK_NOT_FOUND, f"path /tasks/{request.name}: expected /tasks/claim/ID/COUNTER, or likewise")
-    action, task_id, counter = match[1], match[2], int(match[3])
+        raise Refusal(BAD_REQUEST, f"path: found {request.name!r} behind {action}; expected ID/COUNTER, from 1 on")
+    task_id, counter = match[1], int(match[2])
     process = f"{task_id}/{counter}"
     if action == "claim":
         return _claim(request, task_id, counter, process, _HREF_TTL)
@@ -228,7 +229,10 @@ PREFIXED: list[tuple[str, str, Callable[[Request], Operation]]] = [
     ("PATCH", "/promises/", complete_promise),
     ("POST", "/promises/callback/", add_callback),
     ("POST", "/promises/subscribe/", add_subscription),
-    ("GET", "/tasks/", task_by_href),
+    *(
+        ("GET", f"/tasks/{action}/", partial(task_by_href, action))
+        for action in ("claim", "complete", "drop", "heartbeat")
+    ),
     ("GET", "/schedules/", get_schedule),
     ("DELETE", "/schedules/", delete_schedule),
 ]

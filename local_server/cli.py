@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -15,11 +16,13 @@ import click
 
 from local_server import WIRE_VERSION, __version__
 from local_server.config import LOOPBACK, Config
+from local_server.database import StoreInUseError
 from local_server.engine import Engine
 from local_server.http import Api, Guard, Poll
 from local_server.presence import Presence
 from local_server.protocol import Connection
-from local_server.store import Store, StoreInUseError
+from local_server.store import Store
+from local_server.terminal import COMMANDS
 
 BACKLOG = 2048  # the SDK opens a connection per call
 
@@ -32,7 +35,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-@click.command(context_settings={"show_default": True})
+@click.group(invoke_without_command=True, context_settings={"show_default": True})
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), default="resonate.db", help="Database file.")
 @click.option("--in-memory", is_flag=True, help="Keep no file; all is gone when the server stops.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs credentials.")
@@ -41,17 +44,23 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     "--poll-port", type=click.IntRange(0, 65535), default=8002, help="Port of the event streams; 0: likewise."
 )
 @click.version_option(__version__, message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}")
-def main(*, db: Path, in_memory: bool, host: str, port: int, poll_port: int) -> None:
-    """Serve durable promises and tasks to workers of the Resonate SDK.
+@click.pass_context
+def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: int, poll_port: int) -> None:
+    """Serve durable promises and tasks to workers of the Resonate SDK, and a page to watch them at the API's address.
 
     RESONATE_USERNAME and RESONATE_PASSWORD, when set, are asked of every client; the SDK reads the same variables.
+    The commands ask a server that runs already.
     """
+    if context.invoked_subcommand:
+        return
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
     user, password = os.getenv("RESONATE_USERNAME"), os.getenv("RESONATE_PASSWORD")
     credentials = (user, password or "") if user else None
+    if password and not user:
+        raise click.UsageError("RESONATE_PASSWORD: found it without RESONATE_USERNAME; expected both, or neither")
     if host not in LOOPBACK and not (user and password):
         raise click.UsageError(
-            f"--host: found {host}, which others can reach; set RESONATE_USERNAME and RESONATE_PASSWORD, "
+            f"--host: found {host!r}, which others can reach; set RESONATE_USERNAME and RESONATE_PASSWORD, "
             "since whoever can write a promise can run code in a worker"
         )
     config = Config(host, port, poll_port, None if in_memory else db, credentials)
@@ -101,12 +110,18 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(BACKLOG)  # only this refuses a port that another is about to listen on
     except OSError as error:
         bound.close()
-        raise click.ClickException(f"{host}:{port}: {error.strerror}; another server may run there already") from None
+        hint = "; another server may run there already" if error.errno == errno.EADDRINUSE else ""
+        raise click.ClickException(f"{host}:{port}: {error.strerror}{hint}") from None
     return bound
 
 
 def _url(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+for command in COMMANDS:
+    main.add_command(command)

@@ -1,4 +1,4 @@
-"""When a schedule runs: cron expressions of five fields, or six with the seconds first, as the official server has them."""
+"""When a schedule runs: cron expressions of five fields, or six with the seconds first."""
 
 import re
 from datetime import datetime, tzinfo
@@ -17,6 +17,8 @@ ALIASES = {
     "@hourly": "0 * * * *",
 }
 UNITS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+LONGEST = 2**63 // 10**6  # ms; 292 years, all that the official server can count
+_FIELD = re.compile(r"(\*|(\d+|[A-Za-z]{3})(-(\d+|[A-Za-z]{3}))?)(/\d+)?")  # croniter knows more: L, W, #, R, H
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _EXPECTED = 'expected 5 fields, 6 with the seconds first, "@every 90s", or one of ' + ", ".join(ALIASES)
 
@@ -39,6 +41,9 @@ def next_run(expression: str, after: int) -> int:
     fields = text.split()
     if len(fields) not in (5, 6):
         raise CronError(f"found {expression!r}, which has {len(fields)} fields; {_EXPECTED}")
+    for field in fields:
+        if not all(_FIELD.fullmatch(part) for part in field.split(",")):
+            raise CronError(f"found {expression!r} with a field {field!r}; {_EXPECTED}")
     try:
         start = datetime.fromtimestamp(after / 1000, zone)
         matches = croniter(" ".join(fields), start, second_at_beginning=True)
@@ -62,4 +67,6 @@ def _every(text: str) -> int:
     if not parts or _DURATION.sub("", parts):
         raise CronError(f"found {text!r}; expected a duration such as 90s or 1h30m behind @every")
     ms = sum(float(number) * UNITS[unit] for number, unit in _DURATION.findall(parts))
+    if ms > LONGEST:
+        raise CronError(f"found {text[:40]!r}; expected at most 292 years behind @every")
     return max(1000, int(ms) // 1000 * 1000)

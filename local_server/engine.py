@@ -30,6 +30,7 @@ class Engine:
         self.store = store
         self.base_url = base_url  # of the API, as messages name it
         self.workers = Workers()
+        self.version = 0  # another one after each turn that has written something
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
         self._answers: list[tuple[Answer[Any], Any]] = []
@@ -84,8 +85,9 @@ class Engine:
         except Exception:  # noqa: BLE001 - likewise
             self._fail()
             return
+        self.version = self.store.changes
         self._turn, answers, self._answers = None, self._answers, []
-        for delivery in turn.outbox:
+        for delivery in turn.outbox.values():
             delivery.stream.send(wire.message(delivery, self.base_url))
         for answer, result in answers:
             self._answer(answer, result)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import logging
 import re
@@ -16,9 +17,11 @@ from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.presence import Presence
 from local_server.protocol import TEXT, Exchange
 from local_server.search import Query, search
+from local_server.web import Web
 
 logger = logging.getLogger(__name__)
 JSON = "application/json; charset=utf-8"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class _Plain(Exception):  # noqa: N818 - an answer, not a fault
@@ -34,21 +37,23 @@ class Guard:
 
     def __init__(self, config: Config) -> None:
         self._hosts = LOOPBACK | {config.host.lower()}
-        self._basic: bytes | None = None
-        if config.credentials:
-            self._basic = base64.b64encode(":".join(config.credentials).encode())
+        self._basic: list[bytes] = []  # as curl encodes them, and as the SDK does
+        for codec in ("utf-8", "latin-1") if config.credentials else ():
+            with contextlib.suppress(UnicodeEncodeError):
+                self._basic.append(base64.b64encode(":".join(config.credentials or ()).encode(codec)))
 
     def check(self, headers: dict[str, str]) -> None:
         """Refuse what a foreign page could make a browser send, and what has not the credentials."""
         host = headers.get("host", "")
-        if self._basic is None and _hostname(host) not in self._hosts:  # a foreign name that was bound to this address
+        if not self._basic and _hostname(host) not in self._hosts:  # a foreign name that was bound to this address
             raise _Plain(403, f"Host: found {host!r}; expected localhost or the address of this server")
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise _Plain(403, f"Origin: found {origin!r}; expected none, or that of this server")
-        if self._basic is not None:
+        if self._basic:
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "basic" or not hmac.compare_digest(given.strip().encode(), self._basic):
+            token = given.strip().encode()
+            if scheme.lower() != "basic" or not any(hmac.compare_digest(token, one) for one in self._basic):
                 raise _Plain(401, "Unauthorized", {"www-authenticate": 'Basic realm="local-server"'})
 
 
@@ -71,8 +76,7 @@ class Listener:
         """Answer one request, now or when its turn is committed."""
         try:
             self._guard.check(exchange.headers)
-            target, _, query = exchange.target.partition(b"?")
-            self._answer(exchange, _decoded(target), query.decode("latin-1"))
+            self._answer(exchange, *_split(exchange.target))
         except _Plain as answer:
             exchange.reply(answer.status, TEXT, answer.text.encode(), answer.headers)
         except Refusal as refusal:
@@ -95,11 +99,17 @@ class Listener:
 
 
 class Api(Listener):
-    """The API: promises, callbacks, tasks, schedules."""
+    """The API: promises, callbacks, tasks, schedules; and the page."""
+
+    def __init__(self, engine: Engine, presence: Presence, guard: Guard) -> None:
+        super().__init__(engine, presence, guard)
+        self._web = Web(engine)
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         method = exchange.method
-        if method == "GET" and path.startswith("/poll/"):
+        if self._web.serves(method, path):
+            self._web.answer(exchange, path, query)
+        elif method == "GET" and path.startswith("/poll/"):
             self._open_stream(exchange, path.removeprefix("/poll"))
         elif method == "GET" and path in ("/promises", "/schedules"):
             task = asyncio.create_task(self._search(exchange, Query.parse(path[1:], query)))
@@ -139,19 +149,21 @@ def _refuse(exchange: Exchange, refusal: Refusal) -> None:
     exchange.reply(refusal.code // 100, JSON, wire.error(refusal))
 
 
+def _split(target: bytes) -> tuple[str, str]:
+    """Return the path, its escapes decoded, and the query, as it came."""
+    path, _, query = target.partition(b"?")
+    if b"%" in target:
+        if _BAD_ESCAPE.search(target):
+            raise _Plain(400, "400 Bad Request")
+        path = unquote_to_bytes(path)
+    return path.decode("utf-8", "replace"), query.decode("utf-8", "replace")
+
+
 def _hostname(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
-
-
-def _decoded(path: bytes) -> str:
-    if b"%" in path:
-        if re.search(rb"%(?![0-9A-Fa-f]{2})", path):
-            raise _Plain(400, "400 Bad Request")
-        path = unquote_to_bytes(path)
-    return path.decode("utf-8", "replace")
 
 
 _PREFIXED = sorted(api.PREFIXED, key=lambda route: -len(route[1]))  # /promises/callback/ before /promises/

@@ -46,9 +46,9 @@ class Task(Struct, frozen=True):
     deadline: int | None  # monotonic ms: by when it must be claimed, or its lease renewed
     not_before: int | None  # resonate:delay
     recipient: str | None  # "group/id" of the stream it was last sent on
-    head: Raw | None  # trace headers for the message
     created_on: int
     completed_on: int | None
+    head: Raw | None  # trace headers for the message
 
 
 class Callback(Struct, frozen=True):
@@ -60,8 +60,8 @@ class Callback(Struct, frozen=True):
     root: str
     recv: str
     timeout: int
-    head: Raw | None
     created_on: int
+    head: Raw | None
 
 
 class Schedule(Struct, frozen=True, rename="camel", omit_defaults=True):

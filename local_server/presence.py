@@ -35,9 +35,9 @@ class Presence:
         replaced, worker.stream = worker.stream, None
 
         def connected(turn: Turn) -> None:
+            worker.stream, worker.overdue = stream, False
             if replaced:
                 tasks.disconnected(turn, worker)
-            worker.stream, worker.overdue = stream, False
             tasks.connected(turn, worker)
 
         self._engine.tell(connected)

@@ -53,6 +53,8 @@ def create(
     parent = tags.get("resonate:parent")
     if parent == new.id:
         parent = None  # the SDK names a root as its own parent
+    elif parent is None and tags.get("resonate:timeout") == "true":
+        parent = _sleeper(turn, new.id)
     stored = _current(turn, new.id)
     if stored:
         key = new.idempotency_key_for_create
@@ -143,7 +145,7 @@ def call_back(
         return 200, promise, None
     callback_id = f"__resume:{name}:{promise_id}" if kind == "resume" else f"__notify:{promise_id}:{name}"
     root = name if kind == "resume" else promise_id
-    callback = Callback(callback_id, promise_id, kind, root, recv, timeout, head, turn.now)
+    callback = Callback(callback_id, promise_id, kind, root, recv, timeout, turn.now, head)
     if turn.store.insert_callback(callback):
         return 201, promise, callback
     return 200, promise, None
@@ -167,6 +169,12 @@ def _complete(turn: Turn, promise: Promise, event: Completion, at: int, value: R
     for callback in turn.store.take_callbacks(promise.id):
         tasks.called_back(turn, callback)
     return done
+
+
+def _sleeper(turn: Turn, sleep: str) -> str | None:
+    """Return the promise whose function sleeps: the SDK gives a sleep no parent, but an id numbered below it."""
+    parent, dot, number = sleep.rpartition(".")
+    return parent if dot and number.isdecimal() and turn.store.promise(parent) else None
 
 
 def _delay(tags: dict[str, str]) -> int | None:

@@ -30,16 +30,26 @@ class Exchange:
         target: path and query as they came.
         headers: names in lower case; of repeated ones the last.
         body: whole, at most ``MAX_BODY`` bytes.
-        peer: address and port of the client.
-        here: address and port of the server that it has connected to.
     """
 
     def __init__(self, connection: "Connection", method: str, target: bytes, headers: dict[str, str]) -> None:
         self._connection = connection
         self.method, self.target, self.headers = method, target, headers
         self.body = b""
-        self.peer: EndPoint = connection.transport.get_extra_info("peername")[:2]
-        self.here: EndPoint = connection.transport.get_extra_info("sockname")[:2]
+
+    @property
+    def peer(self) -> EndPoint:
+        """Address and port of the client."""
+        return self._end("peername")
+
+    @property
+    def here(self) -> EndPoint:
+        """Address and port of the server that it has connected to."""
+        return self._end("sockname")
+
+    def _end(self, name: str) -> EndPoint:
+        host, port, *_ = self._connection.transport.get_extra_info(name)
+        return host, port
 
     def reply(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         """Answer, once; a client that has gone is no fault."""
@@ -53,6 +63,11 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
         self._connection.write_chunk(data)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self._connection.transport.get_write_buffer_size()
 
     def end_stream(self) -> None:
         """End the stream, and the connection."""
@@ -68,12 +83,14 @@ class Connection(asyncio.Protocol):
         self._waiting: list[Exchange] = []  # parsed, in order; the first is being answered
         self._gone: Callable[[], None] | None = None
         self._closing = False
+        self._refused = False  # nothing more is read as a request
+        self._refusal: tuple[HTTPStatus, str] | None = None  # to be sent behind the answers that are due before it
+        self._sender_done = False  # with what is refused; closing before that would take the answer from it
         self._start()
 
     def _start(self) -> None:
         self._target, self._headers, self._body = b"", {}, []  # type: tuple[bytes, dict[str, str], list[bytes]]
         self._head_size, self._body_size = 0, 0
-        self._refused = False
 
     # of asyncio
 
@@ -94,10 +111,17 @@ class Connection(asyncio.Protocol):
         """Parse what has come."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.refuse(HTTPStatus.NOT_IMPLEMENTED, "expected HTTP/1.1 without an upgrade")
+        except httptools.HttpParserUpgrade:  # or CONNECT: it is answered as any request, and is the last
+            self._refused, self._keep_alive = True, False
+            if not self._waiting:
+                self.transport.close()
         except httptools.HttpParserError as error:
             self.refuse(HTTPStatus.BAD_REQUEST, f"found no HTTP/1.1 request: {error}")
+
+    def eof_received(self) -> bool:
+        """Keep the connection of a client that has only finished sending until it is answered."""
+        self._keep_alive = False
+        return bool(self._waiting) and self._gone is None
 
     # of the parser
 
@@ -115,13 +139,15 @@ class Connection(asyncio.Protocol):
         key = name.decode("latin-1").lower()
         if key == "host" and key in self._headers:
             self.refuse(HTTPStatus.BAD_REQUEST, "Host: found it twice; expected it once")
-        self._headers[key] = value.decode("utf-8", "replace")
+        self._headers[key] = value.rstrip().decode("utf-8", "replace")
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Let a client that asks whether to send its body go on."""
         if int(self._headers.get("content-length", "0")) > MAX_BODY:
             self._too_large()
+        elif "upgrade" in self._headers:  # the parser takes a body behind it for the other protocol's
+            self.refuse(HTTPStatus.NOT_IMPLEMENTED, "Upgrade: expected none; only HTTP/1.1 is spoken here")
         elif self._headers.get("expect", "").lower() == "100-continue" and not self._closing:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -137,7 +163,11 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
         if self._refused:
-            self.transport.close()
+            self._sender_done = True
+            if not self._waiting:
+                self.transport.close()
+            return
+        if self._gone:  # an event stream is the last answer of its connection
             return
         method = self._parser.get_method().decode("latin-1")
         exchange = Exchange(self, method, self._target, self._headers)
@@ -162,12 +192,17 @@ class Connection(asyncio.Protocol):
     # of Exchange
 
     def refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what is not even a request, and close once its sender has finished."""
+        """Answer what is not even a request, in its turn, and close once its sender has finished."""
         if self._refused or self._closing:
             return
-        self._refused = True
+        self._refused, self._refusal = True, (status, text)
+        self._sender_done = status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if not self._waiting:
+            self._send_refusal(status, text)
+
+    def _send_refusal(self, status: HTTPStatus, text: str) -> None:
         self._send(status, f"content-type: {TEXT}\r\nconnection: close\r\n", text.encode())
-        if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        if self._sender_done:
             self.transport.close()
 
     def answer(self, exchange: Exchange, status: int, head: str, body: bytes) -> None:
@@ -176,22 +211,25 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.pop(0)
         last = not self._keep_alive and not self._waiting
-        self._send(status, head + ("connection: close\r\n" if last else ""), body)
+        self._send(status, head + ("connection: close\r\n" if last else ""), body, head_only=exchange.method == "HEAD")
         if last:
             self.transport.close()
-        elif self._waiting:
-            self._handle(self._waiting[0])
+        elif self._waiting:  # not at once: each may be answered at once, and they may be thousands
+            asyncio.get_running_loop().call_soon(self._handle, self._waiting[0])
+        elif self._refusal:
+            self._send_refusal(*self._refusal)
         else:
             self.transport.resume_reading()
 
-    def _send(self, status: int, head: str, body: bytes) -> None:
+    def _send(self, status: int, head: str, body: bytes, *, head_only: bool = False) -> None:
         length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
         first = b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status])
-        self.transport.write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + body)
+        self.transport.write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
 
     def open_stream(self, head: str, gone: Callable[[], None]) -> None:
         """Begin a body of unknown length."""
         self._gone = gone
+        self.transport.resume_reading()  # else its end would not be seen
         self.transport.write(
             f"HTTP/1.1 200 OK\r\n{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n".encode("latin-1")
         )

@@ -19,6 +19,7 @@ import msgspec
 from local_server.errors import BAD_REQUEST, Refusal
 
 UNREACHABLE = ""
+_GROUP = re.compile(r"[^@/?#]+")
 _POLL = re.compile(r"poll://(?:([^@/?#]*)@)?([^/?#]+)(?:/([^?#]*))?(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -35,7 +36,12 @@ class Address(NamedTuple):
     @property
     def waiting_line(self) -> str:
         """The address for which a task waits that found no worker: every member of the group serves an any@."""
-        return str(self if self.cast == "uni" else Address("any", self.group, ""))
+        return self.own_line if self.cast == "uni" else str(Address("any", self.group, ""))
+
+    @property
+    def own_line(self) -> str:
+        """The address of what waits for the one member."""
+        return str(Address("uni", self.group, self.member))
 
 
 @lru_cache(4096)
@@ -86,9 +92,10 @@ def _of_object(where: str, value: dict[str, object]) -> str:
     data = value.get("data")
     cast = data.get("cast", "any") if isinstance(data, dict) else None
     group, member = (data.get("group"), data.get("id", "")) if isinstance(data, dict) else (None, None)
-    if cast not in ("any", "uni") or not (isinstance(group, str) and group) or not isinstance(member, str):
+    named = isinstance(group, str) and _GROUP.fullmatch(group)
+    if cast not in ("any", "uni") or not named or not isinstance(member, str):
         raise Refusal(
             BAD_REQUEST,
             f"{where}: found {msgspec.json.encode(value).decode()}; expected data with cast (any or uni), group and id",
         )
-    return str(Address("uni" if cast == "uni" else "any", group, member))
+    return str(Address("uni" if cast == "uni" else "any", str(group), member))

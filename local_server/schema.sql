@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS shared_children (
     child TEXT NOT NULL,
     PRIMARY KEY (parent, child)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS shared_parents ON shared_children (child);
 
 CREATE TABLE IF NOT EXISTS callbacks (
     promise TEXT NOT NULL,

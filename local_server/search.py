@@ -22,6 +22,7 @@ from local_server.model import Promise, PromiseState, Schedule
 from local_server.turn import Turn
 
 PAGE = 100
+LONGEST = 10_000  # characters of a pattern; SQLite has a limit of its own beyond
 SLICE = 1_000  # rows a turn
 STATES: dict[str, tuple[PromiseState, ...]] = {
     "pending": ("PENDING",),
@@ -59,9 +60,11 @@ class Query(Struct, frozen=True):
         tags = _tags(fields)
         if cursor := fields.get("cursor"):
             return cls._from_cursor(table, cursor)
-        if not fields.get("id"):
-            raise Refusal(BAD_REQUEST, "id: found none; expected an id, in which * stands for any characters")
-        return cls(table, fields["id"], STATES[state.lower()] if state else (), tags, int(limit) or PAGE)
+        pattern = fields.get("id", "")
+        if not 0 < len(pattern) <= LONGEST:
+            found = f"found {len(pattern)} characters; expected 1 to {LONGEST}, in which * stands for any"
+            raise Refusal(BAD_REQUEST, f"id: {found}")
+        return cls(table, pattern, STATES[state.lower()] if state else (), tags, int(limit) or PAGE)
 
     @classmethod
     def _from_cursor(cls, table: str, cursor: str) -> "Query":
@@ -105,8 +108,15 @@ def _decoded(tags: msgspec.Raw | None) -> dict[str, str]:
     return msgspec.json.decode(tags, type=dict[str, str]) if tags else {}
 
 
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _tags(fields: Mapping[str, str]) -> dict[str, str]:
     bare = fields.get("tags")
-    if bare is not None and not bare.lstrip().startswith("{"):
+    if bare is not None and not _is_object(bare):
         raise Refusal(BAD_REQUEST, f"tags: found {bare!r}; expected tags[key]=value")
     return {m[1].strip('"'): value for name, value in fields.items() if (m := re.fullmatch(r"tags\[(.+)\]", name))}

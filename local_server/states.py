@@ -16,7 +16,7 @@ was sent on has stayed open for a while; when the stream closes before that, it 
 from typing import Literal, NamedTuple
 
 from local_server import errors
-from local_server.model import PromiseState, TaskKind, TaskState
+from local_server.model import PromiseState, Task, TaskState
 
 Completion = Literal["resolve", "reject", "cancel", "timeout", "timer"]
 TaskEvent = Literal["send", "claim", "complete", "drop", "lose", "settle", "time_out", "finish"]
@@ -116,6 +116,14 @@ NOTIFY: dict[tuple[TaskState, TaskEvent], Outcome] = TASK | {
 }
 
 
-def task_outcome(kind: TaskKind, state: TaskState, event: TaskEvent) -> Outcome:
-    """Look the cell up."""
-    return (NOTIFY if kind == "notify" else TASK)[state, event]
+def step(task: Task, event: TaskEvent) -> Next | None:
+    """Look up what an event makes of a task; None: nothing.
+
+    Raises:
+        Refusal: with the code of the cell.
+    """
+    outcome = (NOTIFY if task.kind == "notify" else TASK)[task.state, event]
+    if isinstance(outcome, Refuse):
+        found = f"claimed by {task.process}" if task.state == "CLAIMED" else task.state.lower()
+        raise errors.Refusal(outcome.code, f"task {task.id}: found it {found}; {event} needs it otherwise")
+    return outcome if isinstance(outcome, Next) else None

@@ -3,69 +3,18 @@
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
 """
 
-import os
-import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import psutil
-from msgspec import Raw
-
+from local_server.database import connect
 from local_server.model import Callback, Promise, PromiseState, Schedule, Task
+from local_server.rows import PROMISE, SCHEDULE, TASK, as_promise, as_raw, as_schedule, as_task, as_text
 
-PRAGMAS = """
-PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
-PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
-PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
-PRAGMA busy_timeout = 0;          -- a file that another server holds is refused at once
-PRAGMA cache_size = -16384;       -- KiB of pages kept; the default 2,000 reads the upper index pages again and again
-"""
-# A sync is cheapest when it changes nothing about the file but its content. The log is restarted from its beginning by
-# each checkpoint (every 1,000 pages), so once its blocks are written no commit has to grow it.
-LOG_BYTES = 1_100 * (4_096 + 24)
-
-PROMISE = """id, state, param, value, timeout, idempotency_key_for_create, idempotency_key_for_complete, tags,
-    created_on, completed_on"""
-TASK = """id, kind, state, counter, root, leaf, recv, timeout, process, ttl, deadline, not_before, recipient, head,
-    created_on, completed_on"""
-SCHEDULE = """id, description, cron, tags, promise_id, promise_timeout, promise_param, promise_tags, last_run_time,
-    next_run_time, idempotency_key, created_on"""
-HEAD = 13  # the place of the one JSON column in TASK
 LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
-class StoreInUseError(Exception):
-    """Another process has the database file open."""
-
-
-def _raw(text: str | None) -> Raw | None:
-    return None if text is None else Raw(text)
-
-
-def _text(raw: Raw | None) -> str | None:
-    return None if raw is None else str(bytes(raw), "utf-8")
-
-
-def _promise(row: tuple[Any, ...]) -> Promise:
-    id_, state, param, value, timeout, create_key, complete_key, tags, created_on, completed_on = row
-    return Promise(
-        id_, state, Raw(param), Raw(value), timeout, create_key, complete_key, _raw(tags), created_on, completed_on
-    )
-
-
-def _task(row: tuple[Any, ...]) -> Task:
-    head: Raw | None = _raw(row[HEAD])
-    return Task(*row[:HEAD], head, *row[HEAD + 1 :])  # type: ignore[call-arg] - mypy counts each * as any number
-
-
-def _schedule(row: tuple[Any, ...]) -> Schedule:
-    id_, desc, cron, tags, promise_id, promise_timeout, param, promise_tags, *rest = row
-    return Schedule(id_, desc, cron, Raw(tags), promise_id, promise_timeout, Raw(param), _raw(promise_tags), *rest)
-
-
-def _like(pattern: str) -> str:
+def like(pattern: str) -> str:
     """Turn the wire's pattern, in which only * is special, into one for LIKE ... ESCAPE."""
     for special in "\\%_":
         pattern = pattern.replace(special, "\\" + special)
@@ -82,18 +31,7 @@ class Store:
             StoreInUseError: another process has the file; the message names it.
             sqlite3.DatabaseError: the file is no database, or cannot be read or written.
         """
-        self.db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            self.db.executescript(PRAGMAS)
-            self.db.execute("BEGIN EXCLUSIVE")
-            self.db.executescript(files("local_server").joinpath("schema.sql").read_text())
-        except sqlite3.OperationalError as error:
-            self.db.close()
-            if path and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                raise StoreInUseError(f"{path} is in use by {_holder(path)}") from None
-            raise
-        if path:
-            _write_ahead(path.with_name(path.name + "-wal"))
+        self.db = connect(path)
 
     def close(self) -> None:
         """Close the database; what is committed is in the one file then."""
@@ -112,6 +50,11 @@ class Store:
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
 
+    @property
+    def changes(self) -> int:
+        """How many rows this run of the server has written."""
+        return self.db.total_changes
+
     def _one(self, sql: str, **values: object) -> Any:
         return self.db.execute(sql, values).fetchone()
 
@@ -120,7 +63,7 @@ class Store:
     def promise(self, promise_id: str) -> Promise | None:
         """Return a promise, as it is stored."""
         row = self._one(f"SELECT {PROMISE} FROM promises WHERE id = :id", id=promise_id)
-        return row and _promise(row)
+        return row and as_promise(row)
 
     def insert_promise(self, promise: Promise, parent: str | None) -> None:
         """Add a pending promise."""
@@ -128,8 +71,9 @@ class Store:
             """INSERT INTO promises (id, state, param, value, timeout, idempotency_key_for_create, tags, created_on,
                 parent) VALUES (:id, :state, :param, :value, :timeout, :key, :tags, :created_on, :parent)""",
             {
-                "id": promise.id, "state": promise.state, "param": _text(promise.param), "value": _text(promise.value),
-                "timeout": promise.timeout, "key": promise.idempotency_key_for_create, "tags": _text(promise.tags),
+                "id": promise.id, "state": promise.state, "param": as_text(promise.param),
+                "value": as_text(promise.value), "timeout": promise.timeout,
+                "key": promise.idempotency_key_for_create, "tags": as_text(promise.tags),
                 "created_on": promise.created_on, "parent": parent,
             },
         )  # fmt: skip
@@ -140,7 +84,7 @@ class Store:
             """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
                 idempotency_key_for_complete = :key WHERE id = :id""",
             {
-                "id": promise.id, "state": promise.state, "value": _text(promise.value),
+                "id": promise.id, "state": promise.state, "value": as_text(promise.value),
                 "completed_on": promise.completed_on, "key": promise.idempotency_key_for_complete,
             },
         )  # fmt: skip
@@ -159,7 +103,7 @@ class Store:
             f"SELECT {PROMISE} FROM promises WHERE state = 'PENDING' AND timeout <= :now ORDER BY timeout LIMIT :limit",
             {"now": now, "limit": limit},
         )
-        return [_promise(row) for row in rows]
+        return [as_promise(row) for row in rows]
 
     def search_promises(
         self, pattern: str, states: tuple[PromiseState, ...], below: int, depth: int
@@ -169,11 +113,11 @@ class Store:
             f"""SELECT sort, {PROMISE} FROM promises WHERE sort < :below AND sort >= :below - :depth
                 AND id LIKE :like ESCAPE '\\' AND (:any OR state IN (:s0, :s1, :s2)) ORDER BY sort DESC""",
             {
-                "below": below, "depth": depth, "like": _like(pattern), "any": not states,
+                "below": below, "depth": depth, "like": like(pattern), "any": not states,
                 **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
             },
         )  # fmt: skip
-        return [(row[0], _promise(row[1:])) for row in rows]
+        return [(row[0], as_promise(row[1:])) for row in rows]
 
     def last(self, table: str) -> int:
         """Return the highest sort in ``promises`` or ``schedules``, 0 when it is empty."""
@@ -188,7 +132,7 @@ class Store:
                 :created_on)""",
             {
                 "promise": callback.promise, "id": callback.id, "kind": callback.kind, "root": callback.root,
-                "recv": callback.recv, "timeout": callback.timeout, "head": _text(callback.head),
+                "recv": callback.recv, "timeout": callback.timeout, "head": as_text(callback.head),
                 "created_on": callback.created_on,
             },
         )  # fmt: skip
@@ -197,33 +141,33 @@ class Store:
     def take_callbacks(self, promise_id: str) -> list[Callback]:
         """Remove the callbacks of a promise; return them in the order of their ids."""
         rows = self.db.execute(
-            "DELETE FROM callbacks WHERE promise = :promise RETURNING id, promise, kind, root, recv, timeout, head, created_on",
+            """DELETE FROM callbacks WHERE promise = :promise
+                RETURNING id, promise, kind, root, recv, timeout, created_on, head""",
             {"promise": promise_id},
         ).fetchall()
-        return [Callback(row[0], row[1], row[2], row[3], row[4], row[5], _raw(row[6]), row[7]) for row in sorted(rows)]
+        return [Callback(*(*row[:-1], as_raw(row[-1]))) for row in sorted(rows)]
 
     # tasks
 
     def task(self, task_id: str) -> Task | None:
         """Return a task."""
         row = self._one(f"SELECT {TASK} FROM tasks WHERE id = :id", id=task_id)
-        return row and _task(row)
+        return row and as_task(row)
 
-    def insert_task(self, task: Task, waits_for: str | None, claimed_on: int | None) -> bool:
-        """Add it; return False when the id is taken."""
-        cursor = self.db.execute(
-            f"""INSERT OR IGNORE INTO tasks ({TASK}, waits_for, claimed_on) VALUES (:id, :kind, :state, :counter, :root,
-                :leaf, :recv, :timeout, :process, :ttl, :deadline, :not_before, :recipient, :head, :created_on,
-                :completed_on, :waits_for, :claimed_on)""",
+    def insert_task(self, task: Task, waits_for: str | None = None, claimed_on: int | None = None) -> None:
+        """Add a task."""
+        self.db.execute(
+            f"""INSERT INTO tasks ({TASK}, waits_for, claimed_on) VALUES (:id, :kind, :state, :counter, :root,
+                :leaf, :recv, :timeout, :process, :ttl, :deadline, :not_before, :recipient, :created_on,
+                :completed_on, :head, :waits_for, :claimed_on)""",
             {
                 "id": task.id, "kind": task.kind, "state": task.state, "counter": task.counter, "root": task.root,
                 "leaf": task.leaf, "recv": task.recv, "timeout": task.timeout, "process": task.process,
                 "ttl": task.ttl, "deadline": task.deadline, "not_before": task.not_before,
-                "recipient": task.recipient, "head": _text(task.head), "created_on": task.created_on,
+                "recipient": task.recipient, "head": as_text(task.head), "created_on": task.created_on,
                 "completed_on": task.completed_on, "waits_for": waits_for, "claimed_on": claimed_on,
             },
         )  # fmt: skip
-        return cursor.rowcount == 1
 
     def update_task(self, task: Task, waits_for: str | None = None, claimed_on: int | None = None) -> None:
         """Write what changes in a task; ``claimed_on`` is kept when it is None."""
@@ -247,24 +191,25 @@ class Store:
         )
 
     def _tasks(self, where: str, **values: object) -> list[Task]:
-        return [_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
+        return [as_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
 
     def live_tasks(self, root: str) -> list[Task]:
         """Return the unfinished tasks of a root promise, the oldest first."""
         return self._tasks(f"root = :root AND {LIVE} ORDER BY sort", root=root)
 
-    def running(self, root: str) -> bool:
-        """Tell whether a task of that root is sent or claimed."""
-        sql = f"SELECT 1 FROM tasks WHERE root = :root AND {LIVE} AND state <> 'INIT' LIMIT 1"
-        return self._one(sql, root=root) is not None
+    def running(self, root: str, waiting: str) -> bool:
+        """Tell whether another task of that root than the waiting one is sent or claimed."""
+        sql = f"SELECT 1 FROM tasks WHERE root = :root AND {LIVE} AND state <> 'INIT' AND id <> :waiting LIMIT 1"
+        return self._one(sql, root=root, waiting=waiting) is not None
 
     def next_of_root(self, root: str) -> Task | None:
         """Return the oldest waiting task of a root promise."""
         row = self._one(
-            f"SELECT {TASK} FROM tasks WHERE root = :root AND {LIVE} AND state = 'INIT' AND waits_for IS NULL AND not_before IS NULL ORDER BY sort LIMIT 1",
+            f"""SELECT {TASK} FROM tasks WHERE root = :root AND {LIVE} AND state = 'INIT' AND waits_for IS NULL
+                AND not_before IS NULL ORDER BY sort LIMIT 1""",
             root=root,
         )
-        return row and _task(row)
+        return row and as_task(row)
 
     def sent_or_claimed(self) -> list[Task]:
         """Return all tasks that somebody holds: for the start of a server."""
@@ -315,7 +260,7 @@ class Store:
     def schedule(self, schedule_id: str) -> Schedule | None:
         """Return a schedule."""
         row = self._one(f"SELECT {SCHEDULE} FROM schedules WHERE id = :id", id=schedule_id)
-        return row and _schedule(row)
+        return row and as_schedule(row)
 
     def insert_schedule(self, schedule: Schedule) -> None:
         """Add a schedule."""
@@ -323,9 +268,9 @@ class Store:
             f"""INSERT INTO schedules ({SCHEDULE}) VALUES (:id, :desc, :cron, :tags, :promise_id, :promise_timeout,
                 :param, :promise_tags, :last_run_time, :next_run_time, :key, :created_on)""",
             {
-                "id": schedule.id, "desc": schedule.desc, "cron": schedule.cron, "tags": _text(schedule.tags),
+                "id": schedule.id, "desc": schedule.desc, "cron": schedule.cron, "tags": as_text(schedule.tags),
                 "promise_id": schedule.promise_id, "promise_timeout": schedule.promise_timeout,
-                "param": _text(schedule.promise_param), "promise_tags": _text(schedule.promise_tags),
+                "param": as_text(schedule.promise_param), "promise_tags": as_text(schedule.promise_tags),
                 "last_run_time": schedule.last_run_time, "next_run_time": schedule.next_run_time,
                 "key": schedule.idempotency_key, "created_on": schedule.created_on,
             },
@@ -348,16 +293,16 @@ class Store:
             f"SELECT {SCHEDULE} FROM schedules WHERE next_run_time <= :now ORDER BY next_run_time LIMIT :limit",
             {"now": now, "limit": limit},
         )
-        return [_schedule(row) for row in rows]
+        return [as_schedule(row) for row in rows]
 
     def search_schedules(self, pattern: str, below: int, depth: int) -> list[tuple[int, Schedule]]:
         """Return (sort, schedule), as for promises."""
         rows = self.db.execute(
             f"""SELECT sort, {SCHEDULE} FROM schedules WHERE sort < :below AND sort >= :below - :depth
                 AND id LIKE :like ESCAPE '\\' ORDER BY sort DESC""",
-            {"below": below, "depth": depth, "like": _like(pattern)},
+            {"below": below, "depth": depth, "like": like(pattern)},
         )
-        return [(row[0], _schedule(row[1:])) for row in rows]
+        return [(row[0], as_schedule(row[1:])) for row in rows]
 
     # processes and deadlines
 
@@ -385,22 +330,3 @@ class Store:
                 UNION ALL SELECT min(next_run_time) FROM schedules)"""
         )
         return wall, mono
-
-
-def _write_ahead(log: Path) -> None:
-    """Give the log its full size. Zeros behind its last valid frame end it, so this can be done at any time."""
-    with log.open("ab") as file:
-        file.write(bytes(max(0, LOG_BYTES - file.tell())))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _holder(path: Path) -> str:
-    """Describe the process that has a file open, as far as this user may see it."""
-    for process in psutil.process_iter(["pid", "name"]):
-        try:
-            if any(Path(file.path) == path.resolve() for file in process.open_files()):
-                return f"process {process.pid} ({process.name()})"
-        except psutil.Error:
-            continue
-    return "a process of another user"

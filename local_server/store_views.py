@@ -55,7 +55,7 @@ class Views:
         return (found[-1]["sort"] if len(found) == limit else last), found
 
     def graph(self, root: str, limit: int) -> list[Row]:
-        """Return the promises that can be reached from one, itself the first, at most ``limit`` of them, nearest first."""
+        """Return a promise and those that can be reached from it, at most ``limit``, the nearest first."""
         return self._rows(
             """WITH RECURSIVE reached(id) AS (
                     SELECT id FROM promises WHERE id = :root
@@ -72,7 +72,7 @@ class Views:
     def shared(self, parents: Iterable[str]) -> list[tuple[str, str]]:
         """Return (parent, child) wherever one of these asked for a promise that another had created."""
         rows = self._rows(
-            """SELECT s.parent, s.child FROM json_each(:ids) one CROSS JOIN shared_children s ON s.parent = one.value""",
+            "SELECT s.parent, s.child FROM json_each(:ids) one CROSS JOIN shared_children s ON s.parent = one.value",
             ids=json.dumps(list(parents)),
         )
         return [(row["parent"], row["child"]) for row in rows]

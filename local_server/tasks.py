@@ -1,25 +1,23 @@
-"""The rules of tasks: who is offered what, who holds what, and what becomes of it when the holder is lost."""
+"""The rules of tasks: who holds what, what completes it, and what becomes of it when the holder is lost."""
 
 from typing import Final
 
 from msgspec import Raw
 from msgspec.structs import replace
 
-from local_server import errors
+from local_server import dispatch, errors
+from local_server.dispatch import NOTIFY_WITHIN
 from local_server.errors import Refusal
-from local_server.model import Callback, Promise, Task, TaskKind, TaskState
-from local_server.routing import UNREACHABLE, Address, parse
-from local_server.states import Keep, Next, Refuse, TaskEvent, task_outcome
-from local_server.turn import Delivery, Turn
+from local_server.model import Callback, Promise, Task, TaskKind
+from local_server.routing import UNREACHABLE
+from local_server.states import step
+from local_server.turn import Turn
 from local_server.workers import WINDOW, Worker
 
 # All in ms.
-CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; the SDK claims at once, when it runs
 CLAIM_AFTER_CLOSE: Final = 500  # a claim may still be on its way when the stream of a living worker closes
 CLAIM_AFTER_RESTART: Final = 2_000  # the SDK repeats a claim every second while the server is down
 HEARTBEAT_WITHIN: Final = 5_500  # of a worker without stream whose process is out of sight; the SDK beats every 5 s
-SETTLE_AFTER: Final = 2_000  # a notification has arrived if its stream stays open that long
-NOTIFY_WITHIN: Final = 86_400_000  # a client that does not come back for its result within a day is forgotten
 
 
 def get(turn: Turn, task_id: str) -> Task:
@@ -49,8 +47,9 @@ def fence(turn: Turn, task_id: str, counter: int) -> None:
 
 
 def invoke(turn: Turn, promise: Promise, recv: str, not_before: int | None, head: Raw | None) -> None:
-    """Create the task that runs the function of a new promise, and offer it."""
-    _add(
+    """Create the task that runs the function of a new promise, and offer it, after its delay if that is not over."""
+    not_before = None if not_before is not None and not_before <= turn.now else not_before
+    dispatch.add(
         turn, _new(turn, f"__invoke:{promise.id}", "invoke", promise.id, recv, promise.timeout, None, not_before, head)
     )
 
@@ -71,16 +70,17 @@ def invoke_claimed(turn: Turn, promise: Promise, recv: str, process: str, ttl: i
 def called_back(turn: Turn, callback: Callback) -> None:
     """Turn the callback of a promise that has completed into its task, and offer that."""
     leaf = callback.promise if callback.kind == "resume" else None
-    task = _new(
-        turn, callback.id, callback.kind, callback.root, callback.recv, callback.timeout, leaf, head=callback.head
-    )
+    task_id = callback.id
+    while turn.store.task(task_id):  # "__resume:a:b:c" is the leaf b:c of root a, and the leaf c of root a:b
+        task_id += ":"
+    task = _new(turn, task_id, callback.kind, callback.root, callback.recv, callback.timeout, leaf, head=callback.head)
     if callback.kind == "resume":
         root = turn.store.promise(callback.root)
         if root is None:  # registered by hand; the SDK would end its process over a root that is not there
             task = replace(task, recv=UNREACHABLE)
-        elif root.state != "PENDING":
+        elif root.state != "PENDING" or root.timeout <= turn.now:  # its message would find the root completed
             task = replace(task, state="COMPLETED", completed_on=turn.now)
-    _add(turn, task)
+    dispatch.add(turn, task)
 
 
 def claim(
@@ -96,21 +96,20 @@ def claim(
     task = get(turn, task_id)
     repeated = task.process == process and task.counter == counter and task_id in turn.workers.unconfirmed
     if not repeated:
-        _next_state(task, "claim", f"claimed by {task.process}" if task.state == "CLAIMED" else task.state.lower())
+        step(task, "claim")
     if task.counter != counter:
         raise _wrong_counter(task, counter)
     holder, sent_to = turn.workers.of_process(process, task.recipient), turn.workers.named(task.recipient)
-    _let_go(turn, task)
-    if holder:
-        holder.claimed.add(task_id)
+    dispatch.let_go(turn, task, to=holder)
+    recipient = holder and holder.name
     task = replace(
-        task, state="CLAIMED", process=process, ttl=ttl, deadline=turn.due_in(ttl), recipient=holder and holder.name
+        task, state="CLAIMED", process=process, ttl=ttl, deadline=turn.due_in(ttl), not_before=None, recipient=recipient
     )
     turn.store.update_task(task, claimed_on=turn.now)
     for worker in (holder, sent_to):
         if worker:
             worker.overdue = False
-            _made_room(turn, worker)
+            dispatch.made_room(turn, worker)
     return task, turn.store.promise(task.root), turn.store.promise(task.leaf) if task.leaf is not None else None
 
 
@@ -121,15 +120,15 @@ def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
         Refusal: 40403, 40308, 40309.
     """
     task = get(turn, task_id)
-    state = _next_state(task, "complete", task.state.lower())
-    if state is None:
+    done = step(task, "complete")
+    if done is None:
         return 200, task
     if task.counter != counter:
         raise _wrong_counter(task, counter)
-    _let_go(turn, task)
-    task = replace(task, state=state, process=None, deadline=None, completed_on=turn.now)
+    dispatch.let_go(turn, task)
+    task = replace(task, state=done.state, process=None, deadline=None, completed_on=turn.now)
     turn.store.update_task(task)
-    _offer_next_of_root(turn, task.root)
+    dispatch.offer_next_of_root(turn, task.root)
     return 201, task
 
 
@@ -140,7 +139,7 @@ def drop(turn: Turn, task_id: str, counter: int) -> int:
         Refusal: 40403, 40308.
     """
     task = get(turn, task_id)
-    if _next_state(task, "drop", task.state.lower()) is None:
+    if step(task, "drop") is None:
         return 200
     if task.counter != counter:
         raise _wrong_counter(task, counter)
@@ -159,84 +158,96 @@ def heartbeat(turn: Turn, process: str) -> int:
 def finish_root(turn: Turn, root: str) -> None:
     """End all tasks of a promise that has completed."""
     for task in turn.store.live_tasks(root):
-        if state := _next_state(task, "finish", task.state.lower()):
+        if done := step(task, "finish"):
             worker = turn.workers.named(task.recipient)
-            _let_go(turn, task)
-            turn.store.update_task(replace(task, state=state, deadline=None, not_before=None, completed_on=turn.now))
-            if worker and task.state == "ENQUEUED":
-                _made_room(turn, worker)
+            dispatch.let_go(turn, task)
+            task = replace(task, state=done.state, deadline=None, not_before=None, completed_on=turn.now)  # noqa: PLW2901
+            turn.store.update_task(task)
+            dispatch.made_room(turn, worker)
 
 
 def lose(turn: Turn, task: Task, reason: str) -> None:
     """Take a task from whom it was sent to or claimed by, and offer it anew; ``reason`` is for people."""
-    outcome = task_outcome(task.kind, task.state, "lose")
-    _let_go(turn, task)
-    if not isinstance(outcome, Next):
+    lost, worker = step(task, "lose"), turn.workers.named(task.recipient)
+    dispatch.let_go(turn, task)
+    if lost is None:
         return
     if task.state == "CLAIMED":
         turn.store.lost_claim(task, turn.now, reason)
-    counter = task.counter + 1 if outcome.counts else task.counter
-    _offer(turn, replace(task, state=outcome.state, counter=counter, process=None, deadline=None))
+    counter = task.counter + 1 if lost.counts else task.counter
+    dispatch.offer(turn, replace(task, state=lost.state, counter=counter, process=None, deadline=None))
     if task.kind != "notify":
-        _offer_next_of_root(turn, task.root)  # does nothing if the task itself found a worker
+        dispatch.offer_next_of_root(turn, task.root)
+    dispatch.made_room(turn, worker)
 
 
 def settle(turn: Turn, task: Task) -> None:
     """End a notify task: it has arrived, or nobody is left to receive it."""
-    if state := _next_state(task, "settle", task.state.lower()):
-        _let_go(turn, task)
-        turn.store.update_task(replace(task, state=state, deadline=None))
+    if done := step(task, "settle"):
+        dispatch.let_go(turn, task)
+        turn.store.update_task(replace(task, state=done.state, deadline=None))
 
 
 def deadline_passed(turn: Turn, task: Task) -> None:
     """Act on the deadline of a task: the time to claim, the lease, or the wait for a client is over."""
+    worker = turn.workers.named(task.recipient)
     if task.kind == "notify" and task.state != "CLAIMED":
         settle(turn, task)
-    elif task.state == "CLAIMED":
-        lose(turn, task, f"no heartbeat within {task.ttl} ms")
+        return
+    if task.state == "ENQUEUED" and worker:
+        worker.overdue = True
+    if task.timeout <= turn.now:
+        dispatch.let_go(turn, task)
+        dispatch.offer(turn, task)  # which ends it
+        dispatch.offer_next_of_root(turn, task.root)
+        dispatch.made_room(turn, worker)
     else:
-        worker = turn.workers.named(task.recipient)
-        if worker:
-            worker.overdue = True
-        lose(turn, task, "not claimed in time")
+        lose(turn, task, f"no heartbeat within {task.ttl} ms" if task.state == "CLAIMED" else "not claimed in time")
 
 
 def delay_passed(turn: Turn, task: Task) -> None:
     """Offer a task whose delay is over."""
-    _offer(turn, replace(task, not_before=None))
+    dispatch.offer(turn, replace(task, not_before=None))
 
 
 def connected(turn: Turn, worker: Worker) -> None:
     """Offer a worker that has just connected what waits for one like it."""
+    turn.workers.moves += 1
     for task in turn.store.unowned_claims(worker.id):
         if turn.workers.of_process(worker.id, None) is worker:
             worker.claimed.add(task.id)
             turn.store.update_task(replace(task, recipient=worker.name))
-    for line in _lines(worker):
-        _serve(turn, worker, line, batch=WINDOW)
+    for line in worker.lines:
+        dispatch.serve(turn, worker, line, batch=WINDOW)
 
 
 def disconnected(turn: Turn, worker: Worker) -> None:
     """Take back what was sent on a stream that has closed; what its worker has claimed is kept while that lives."""
+    turn.workers.moves += 1
     for task in _tasks(turn, worker.notified):
         lose(turn, task, "stream closed")
     for task in _tasks(turn, worker.unclaimed):
         _shorten(turn, task, CLAIM_AFTER_CLOSE)
     if worker.process is None:
+        turn.workers.note_gone(worker, turn.now)
         for task in _tasks(turn, worker.claimed):
             _shorten(turn, task, HEARTBEAT_WITHIN)
 
 
 def process_gone(turn: Turn, worker: Worker) -> None:
-    """Free everything of a worker whose process has ended."""
+    """Free everything of a worker whose process has ended, and its stream with it."""
+    turn.workers.note_gone(worker, turn.now)
+    stream, worker.stream = worker.stream, None  # what is freed here must not be sent on it again
+    if stream:
+        stream.close()
     for task in _tasks(turn, worker.held()):
         lose(turn, task, f"process {worker.process.pid if worker.process else '?'} ended")
-    for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(_lines(worker)[1]):
+    for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.lines[1]):
         settle(turn, task)
 
 
 def restarted(turn: Turn) -> None:
-    """Take over what the server's previous run left: leases get their full ttl once, messages a moment to be claimed."""
+    """Take over what the server's last run left: leases get their full ttl once, messages a moment to be claimed."""
     turn.store.reset_notifications(turn.due_in(NOTIFY_WITHIN))
     for task in turn.store.sent_or_claimed():
         worker = turn.workers.get(*task.recipient.split("/", 1)) if task.recipient else None
@@ -265,75 +276,8 @@ def _new(
     head: Raw | None = None,
 ) -> Task:
     return Task(
-        task_id, kind, "INIT", 1, root, leaf, recv, timeout, None, 0, None, not_before, None, head, turn.now, None
+        task_id, kind, "INIT", 1, root, leaf, recv, timeout, None, 0, None, not_before, None, turn.now, None, head
     )
-
-
-def _add(turn: Turn, task: Task) -> None:
-    placed, line = _place(turn, task) if task.state == "INIT" else (task, None)
-    while not turn.store.insert_task(placed, line, None):
-        # "__resume:a:b:c" is the leaf b:c of root a, and the leaf c of root a:b
-        turn.outbox = [delivery for delivery in turn.outbox if delivery.task.id != placed.id]
-        placed = replace(placed, id=placed.id + ":")
-
-
-def _offer(turn: Turn, task: Task) -> None:
-    """Place a stored task that waits."""
-    turn.store.update_task(*_place(turn, task))
-
-
-def _offer_next_of_root(turn: Turn, root: str) -> None:
-    """Offer the oldest of the tasks that wait because another of their root was running."""
-    task = turn.store.next_of_root(root)
-    if task:
-        _offer(turn, task)
-
-
-def _place(turn: Turn, task: Task) -> tuple[Task, str | None]:
-    """Send a waiting task to a worker if it may run now; else tell the line in which it waits for one."""
-    if task.timeout <= turn.now:
-        return replace(task, state="TIMEDOUT", deadline=None, not_before=None, completed_on=task.timeout), None
-    if task.not_before is not None and task.not_before > turn.now:
-        turn.due_at(task.not_before)
-        return task, None
-    task = replace(task, not_before=None) if task.not_before is not None else task
-    notify = task.kind == "notify"
-    if not notify and turn.store.running(task.root):
-        return task, None  # one at a time; the end of the running one offers this
-    address = parse(task.recv)
-    if address is None:
-        return task, UNREACHABLE
-    worker = turn.workers.addressee(address) if notify else turn.workers.choose(address, avoid=task.recipient)
-    if worker is None or worker.stream is None:
-        line = address.waiting_line
-        turn.workers.note_crowd(address, line)
-        return replace(task, deadline=turn.due_in(NOTIFY_WITHIN) if notify else None), line
-    (worker.notified if notify else worker.unclaimed).add(task.id)
-    deadline = turn.due_in(SETTLE_AFTER if notify else CLAIM_WITHIN)
-    task = replace(task, state="ENQUEUED", recipient=worker.name, deadline=deadline)
-    turn.outbox.append(Delivery(worker.stream, task, turn.store.promise(task.root) if notify else None))
-    return task, None
-
-
-def _serve(turn: Turn, worker: Worker, line: str, batch: int) -> None:
-    """Offer what waits in a line, as long as this worker has room for it."""
-    while tasks := turn.store.waiting_for(line, batch):
-        for task in tasks:
-            if task.kind != "notify" and not worker.has_room:
-                turn.workers.crowded.add(line)
-                return
-            _offer(turn, task)
-    turn.workers.crowded.discard(line)
-
-
-def _made_room(turn: Turn, worker: Worker) -> None:
-    for line in turn.workers.crowded & set(_lines(worker)):
-        _serve(turn, worker, line, batch=1)
-
-
-def _lines(worker: Worker) -> tuple[str, str]:
-    """Return the lines that a worker serves: its group's, and its own."""
-    return Address("any", worker.group, "").waiting_line, Address("uni", worker.group, worker.id).waiting_line
 
 
 def _shorten(turn: Turn, task: Task, ms: int) -> None:
@@ -341,28 +285,8 @@ def _shorten(turn: Turn, task: Task, ms: int) -> None:
         turn.store.set_deadline(task.id, turn.due_in(ms))
 
 
-def _let_go(turn: Turn, task: Task) -> None:
-    """Take a task off the books of the worker it was sent to or claimed by."""
-    turn.workers.unconfirmed.discard(task.id)
-    worker = turn.workers.named(task.recipient)
-    if worker:
-        worker.forget(task.id)
-        turn.workers.release(worker)
-
-
 def _tasks(turn: Turn, ids: set[str]) -> list[Task]:
     return [task for task_id in sorted(ids) if (task := turn.store.task(task_id))]
-
-
-def _next_state(task: Task, event: TaskEvent, found: str) -> TaskState | None:
-    """Look up what an event makes of a task; None: nothing."""
-    match task_outcome(task.kind, task.state, event):
-        case Next(state):
-            return state
-        case Keep():
-            return None
-        case Refuse(code):
-            raise Refusal(code, f"task {task.id}: found it {found}; {event} needs it otherwise")
 
 
 def _wrong_counter(task: Task, counter: int) -> Refusal:

@@ -3,11 +3,13 @@
 A turn is given one reading of the clocks, works in one transaction, and sends only after that is committed.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from local_server.model import Promise, Task
-from local_server.store import Store
 from local_server.workers import Stream, Workers
+
+if TYPE_CHECKING:
+    from local_server.store import Store
 
 
 class Delivery(NamedTuple):
@@ -24,17 +26,17 @@ class Turn:
     Attributes:
         now: ms since the epoch, for what people see and for time-outs of promises.
         mono: ms of the monotonic clock, for leases and the time to claim: a suspended laptop loses none.
-        outbox: what to send after the commit, in order.
+        outbox: what to send after the commit, by task id, in order.
         wake_now: the earliest time by ``now`` at which a write of this turn falls due, None for none.
         wake_mono: the same by ``mono``.
     """
 
-    def __init__(self, store: Store, workers: Workers, now: int, mono: int) -> None:
+    def __init__(self, store: "Store", workers: Workers, now: int, mono: int) -> None:
         self.store = store
         self.workers = workers
         self.now = now
         self.mono = mono
-        self.outbox: list[Delivery] = []
+        self.outbox: dict[str, Delivery] = {}
         self.wake_now: int | None = None
         self.wake_mono: int | None = None
 

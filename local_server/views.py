@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -22,13 +23,12 @@ from local_server.errors import Refusal
 from local_server.routing import UNREACHABLE, parse
 from local_server.store_views import Views
 from local_server.turn import Turn
-from local_server.workers import Worker, Workers
+from local_server.workers import NAMED, Workers
 
 NODES = 2_000  # promises of a tree that are shown unless more are asked for
 MOST_NODES = 10_000
 LISTED = 50  # callbacks, tasks, parents of one promise; lines of waiting tasks
 WORKERS = 200
-HELD = 5  # tasks named of those that a worker holds
 COUNTED = 1_000  # tasks counted in a line
 LATELY = 60_000  # ms for which a worker that has gone is shown
 SHORT = 60  # characters of arguments or a result in a list
@@ -74,6 +74,12 @@ def root(row: sqlite3.Row) -> Node:
     return _node(row)
 
 
+def no_root(turn: Turn, promise_id: str) -> Node | None:
+    """Show the promise of that id, unless it is a root."""
+    row = Views(turn.store.db).promise(promise_id)
+    return _node(row) if row and row["parent"] is not None else None
+
+
 def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
     """Return the call graph below a promise, as a tree in the order in which it is read from top to bottom.
 
@@ -94,7 +100,8 @@ def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
         if child in rows:
             children[parent].append((rows[child]["sort"], child, True))
     steps = _steps(views, rows, 4 * limit)
-    busy = {parent for parent, below in children.items() if any(rows[child]["state"] == "PENDING" for _, child, _ in below)}
+    pending = {row["id"] for row in rows.values() if row["state"] == "PENDING"}
+    busy = {parent for parent, below in children.items() if any(child in pending for _, child, _ in below)}
     nodes: list[Node] = []
     seen: set[str] = set()
     stack = [(0, promise_id, False)]
@@ -155,8 +162,10 @@ def workers(turn: Turn) -> dict[str, Any]:
     """
     views, everybody = Views(turn.store.db), sorted(turn.workers, key=lambda one: (one.group, one.id))
     shown = everybody[:WORKERS]
-    held = {worker.name: sorted(worker.claimed)[:HELD] for worker in shown}
-    tasks = views.tasks(task for ids in held.values() for task in ids)
+    here = {worker.name for worker in everybody if worker.stream}
+    gone = [one for one in reversed(turn.workers.gone) if turn.now - one.at < LATELY and one.name not in here]
+    held = {worker.name: sorted(worker.claimed)[:NAMED] for worker in shown}
+    tasks = views.tasks(chain(*held.values(), *(one.held for one in gone)))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for worker in shown:
         groups[worker.group].append(
@@ -170,8 +179,6 @@ def workers(turn: Turn) -> dict[str, Any]:
                 ],
             }
         )  # fmt: skip
-    here = {worker.name for worker in everybody if worker.stream}
-    gone = [one for one in turn.workers.gone if turn.now - one.at < LATELY and one.name not in here]
     waiting = [
         {"address": address, "tasks": count, "since": since, "text": waiting_text(turn.workers, address, count)}
         for address, count, since in views.waiting(LISTED, COUNTED)
@@ -180,9 +187,15 @@ def workers(turn: Turn) -> dict[str, Any]:
         "now": now(),
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
         "more": len(everybody) - len(shown),
-        "gone": [msgspec.to_builtins(one) for one in reversed(gone)],
+        "gone": [
+            {
+                "name": one.name, "pid": one.pid, "at": one.at, "holds": one.holds,
+                "promises": [tasks[task]["root"] for task in one.held if task in tasks],
+            }
+            for one in gone
+        ],
         "waiting": waiting,
-    }
+    }  # fmt: skip
 
 
 def waiting_text(workers: Workers, line: str, count: int) -> str:
@@ -192,8 +205,8 @@ def waiting_text(workers: Workers, line: str, count: int) -> str:
     if line == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
     here = _connected(workers, line)
-    why = "no worker connected" if not here else "all workers there are busy" if here > 1 else "the worker there is busy"
-    return f"{what} {verb} for {line}: {why}"
+    busy = "all workers there are busy" if here > 1 else "the worker there is busy"
+    return f"{what} {verb} for {line}: {busy if here else 'no worker connected'}"
 
 
 def _connected(workers: Workers, line: str) -> int:
@@ -253,20 +266,17 @@ def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_call
 def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
     """Say where a pending promise is."""
     for task in live:
-        if task["state"] == "CLAIMED":
-            return f"runs on {short(task['recipient'] or task['process'])}"
-        if task["state"] == "ENQUEUED":
-            return f"sent to {short(task['recipient'])}"
+        worker, line = short(task["recipient"] or task["process"] or "?"), task["waits_for"]
+        if task["state"] != "INIT":
+            return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
         if task["not_before"] is not None:
             return "waits for its start time"
-        if task["waits_for"] == UNREACHABLE:
-            return "its address reaches nobody"
-        if task["waits_for"] is not None:
-            busy = _connected(turn.workers, task["waits_for"])
-            return f"waits for {task['waits_for']}: {'busy' if busy else 'no worker connected'}"
-    if kind == "sleep":
-        return "sleeps"
-    return "waits for its calls" if waits_for_calls else "runs within its parent" if kind == "local" else "waits"
+        if line is not None:
+            why = "busy" if _connected(turn.workers, line) else "no worker connected"
+            return "its address reaches nobody" if line == UNREACHABLE else f"waits for {line}: {why}"
+    if waits_for_calls:
+        return "waits for its calls"
+    return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")
 
 
 @lru_cache(1_024)
@@ -340,8 +350,3 @@ def _value(text: str | None, size: int) -> dict[str, Any]:
     except UnicodeDecodeError:
         shown = None
     return {"size": len(data), "text": shown, "headers": msgspec.json.decode(text).get("headers", {})}
-
-
-def gone_holding(worker: Worker) -> list[str]:
-    """Return the tasks that a worker held, as far as they are shown."""
-    return sorted(worker.claimed)[:HELD]

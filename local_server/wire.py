@@ -165,10 +165,9 @@ def read[T](body: bytes, shape: type[T]) -> T:
     """
     try:
         value = msgspec.json.decode(body)
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-    ):  # what Go reads and msgspec does not: trailing bytes, broken UTF-8
+    except RecursionError:
+        raise Refusal(BAD_REQUEST, "body: found too many levels; expected a JSON object") from None
+    except ValueError:  # what Go reads and msgspec does not: trailing bytes, broken UTF-8
         value = _tolerant(body)
     if value is None:
         value = {}
@@ -232,12 +231,13 @@ class ShownCallback(Struct, rename="camel"):
 
 
 _encode = msgspec.json.Encoder().encode
+_ESCAPES = [(character.encode(), b"\\u%04x" % ord(character)) for character in "<>&\u2028\u2029"]
 
 
 def encode(value: object) -> bytes:
     """Encode a response as the official server does, which escapes what could end a script."""
     text = _encode(value)
-    for character, escape in ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026")):
+    for character, escape in _ESCAPES:
         if character in text:
             text = text.replace(character, escape)
     return text

@@ -4,6 +4,7 @@ A worker is a (group, id) with an open event stream. It keeps its record while i
 connected or not, since a claim outlives a broken stream.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +12,8 @@ from typing import Protocol
 from local_server.model import Task
 from local_server.routing import Address
 
+REMEMBERED = 64  # workers that have gone
+NAMED = 5  # tasks of each
 WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
 
 
@@ -26,10 +29,21 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class OsProcess:
-    """A process id, and its start in seconds since the epoch: together they name one process of this machine for good."""
+    """A process id, and its start in seconds since the epoch: together they name one process of this machine."""
 
     pid: int
     started: float
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A worker that has left, with or without a word."""
+
+    name: str  # group/id
+    pid: int | None
+    at: int  # ms since the epoch
+    held: tuple[str, ...]  # ids of some of the tasks that it had claimed
+    holds: int  # how many these were
 
 
 @dataclass(eq=False)
@@ -50,6 +64,11 @@ class Worker:
     def name(self) -> str:
         """``group/id``, as tasks name their recipient."""
         return f"{self.group}/{self.id}"
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """The lines that it serves: its group's, and its own."""
+        return Address("any", self.group, "").waiting_line, Address("uni", self.group, self.id).own_line
 
     @property
     def has_room(self) -> bool:
@@ -74,6 +93,8 @@ class Workers:
         self._groups: dict[str, dict[str, Worker]] = {}
         self._by_id: dict[str, list[Worker]] = {}
         self._turns = 0
+        self.gone: deque[Gone] = deque(maxlen=REMEMBERED)  # the latest last; for people only
+        self.moves = 0  # counts who comes and goes
         self.unconfirmed: set[str] = set()  # tasks claimed from the server's previous run
         self.crowded: set[str] = set()  # lines in which tasks wait although somebody is connected: all had their fill
 
@@ -150,6 +171,12 @@ class Workers:
                 del self._groups[worker.group]
             if not self._by_id[worker.id]:
                 del self._by_id[worker.id]
+
+    def note_gone(self, worker: Worker, now: int) -> None:
+        """Note that a worker has left, before what it holds is given to others."""
+        self.moves += 1
+        pid = worker.process.pid if worker.process else None
+        self.gone.append(Gone(worker.name, pid, now, tuple(sorted(worker.claimed)[:NAMED]), len(worker.claimed)))
 
     def take_stock(self, held: list[Task]) -> None:
         """Count anew who holds what, after a turn was taken back."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wire_client import Wire
 
 from demo.processes import Child, LocalServer
 
@@ -13,7 +14,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Append the output of every process of a failed test to its report."""
     report = yield
     if report.failed:
-        for child in getattr(item, "children", []):
+        for child in getattr(item, "children", []) + getattr(item, "shared", []):
             report.sections.append((f"output of {child.name} (pid {child.pid})", child.output))
     return report
 
@@ -48,3 +49,21 @@ def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
         return child
 
     return start
+
+
+@pytest.fixture(scope="module")
+def memory_server() -> Iterator[LocalServer]:
+    """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
+    local = LocalServer(None)
+    yield local
+    status, faults = local.stop(), local.child.count("ERROR|Traceback")
+    assert (status, faults) == (0, 0), local.child.output
+
+
+@pytest.fixture
+def wire(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """A client of the module's server."""
+    request.node.shared = [memory_server.child]
+    client = Wire(memory_server)
+    yield client
+    client.close()

@@ -1,0 +1,80 @@
+"""``uv run demo``: play the examples with real processes and a real ``kill -9``, and leave nothing behind."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from demo import async_rpc, calculator, factorial
+from demo.interrupts import Interrupted, Interrupts
+from demo.narrator import Narrator
+from demo.processes import ChildError
+from demo.stage import Stage
+
+PLAYS: dict[str, Callable[[Stage], list[str]]] = {
+    "factorial": factorial.play,
+    "calculator": calculator.play,
+    "async-rpc": async_rpc.play,
+}
+
+
+@click.command()
+@click.argument("example", type=click.Choice(list(PLAYS)), required=False)
+@click.option("--keep", is_flag=True, help="Leave everything running after the play, until Ctrl-C.")
+def main(example: str | None, *, keep: bool) -> None:
+    """Play an example, or all three in turn: processes start, one is killed with -9, the work goes on."""
+    _forget_other_servers()
+    interrupts = Interrupts()
+    stage = Stage(Narrator(), interrupts)
+    try:
+        status = _perform(stage, interrupts, [example] if example else list(PLAYS), keep=keep)
+    finally:
+        stage.close()
+    sys.exit(status)
+
+
+def _perform(stage: Stage, interrupts: Interrupts, examples: list[str], *, keep: bool) -> int:
+    """Play; return the exit status: 0, 1 for a failure, 128 + the signal that ended it."""
+    played = False
+    try:
+        with interrupts.raised():
+            stage.open()
+            by_hand = []
+            for example in examples:
+                by_hand += PLAYS[example](stage)
+                if not keep:
+                    stage.clear()
+            played = True
+            if keep:
+                _tell(stage, by_hand)
+                stage.keep()
+    except Interrupted as interrupt:
+        if played and interrupt.is_ctrl_c:
+            return 0  # that is how --keep is meant to end
+        stage.say(f"{interrupt}: ending all processes")
+        return 128 + interrupt.number
+    except (ChildError, OSError) as error:
+        click.echo(f"the demo failed: {error}", err=True)
+        return 1
+    return 0
+
+
+def _tell(stage: Stage, by_hand: list[str]) -> None:
+    stage.show(f"All is still running, until Ctrl-C; the page: {stage.server.url}/")
+    stage.show("In another terminal, to lead the commands to this server:")
+    stage.show("    export " + " ".join(f"{name}={value}" for name, value in stage.server.env.items()))
+    stage.show("Then, for instance:")
+    for command in by_hand:
+        stage.show(f"    {command}")
+
+
+def _forget_other_servers() -> None:
+    """Let no variable of this terminal lead a process elsewhere, and no proxy stand between the processes."""
+    for name in [name for name in os.environ if name.startswith("RESONATE_") or name in ("GRP", "PID")]:
+        del os.environ[name]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"
+
+
+if __name__ == "__main__":
+    main()

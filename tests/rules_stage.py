@@ -1,0 +1,210 @@
+"""The rules of the local server over a real store, with streams that remember, and clocks that a test moves."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple
+
+import msgspec
+
+from local_server import promises, schedules, tasks, wire
+from local_server.errors import Refusal
+from local_server.model import Promise, Task, TaskKind
+from local_server.states import Completion
+from local_server.store import Store
+from local_server.turn import Turn
+from local_server.workers import OsProcess, Worker, Workers
+
+START = 1_000_000  # ms since the epoch
+FAR = 10**12
+
+
+class Message(NamedTuple):
+    """What a worker reads of an event: enough to claim the task, or the promise that has completed."""
+
+    type: str
+    task: str | None
+    counter: int | None
+    promise: str | None
+
+
+class RecordingStream:
+    """The sending side of an event stream, whose other side remembers every message."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.closed = False
+
+    def send(self, message: bytes) -> None:
+        assert not self.closed, "a message was sent on a closed stream"
+        event = msgspec.json.decode(message.removeprefix(b"data: "))
+        task, promise = event.get("task", {}), event.get("promise", {})
+        self.messages.append(Message(event["type"], task.get("id"), task.get("counter"), promise.get("id")))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Stage:
+    """A server without sockets and without a clock of its own; each call is one turn, which sends after its commit."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.now, self.mono = START, 0
+        self.store, self.workers = Store(path), Workers()
+        self._turn: Turn | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Run several operations in one turn."""
+        if self._turn:
+            yield self._turn
+            return
+        turn = self._turn = Turn(self.store, self.workers, self.now, self.mono)
+        self.store.begin()
+        try:
+            yield turn
+        finally:
+            self.store.commit()
+            self._turn = None
+        for delivery in turn.outbox.values():
+            delivery.stream.send(wire.message(delivery, "http://here"))
+
+    def do[**P, T](self, operation: Callable[Concatenate[Turn, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one operation in a turn of its own."""
+        with self.turn() as turn:
+            return operation(turn, *args, **kwargs)
+
+    # requests
+
+    def create(
+        self,
+        promise_id: str,
+        *,
+        timeout: int = FAR,
+        key: str | None = None,
+        strict: bool = False,
+        claim: tuple[str, int] | None = None,
+        **tags: str,
+    ) -> int:
+        """Create a promise; tags by their names without "resonate:", ``timeout_`` for that tag. Return the status."""
+        named = {f"resonate:{name.removesuffix('_')}": value for name, value in tags.items()}
+        return self.do(promises.create, pending(promise_id, timeout, key, named), named, strict=strict, claim=claim)[0]
+
+    def complete(
+        self, promise_id: str, event: Completion = "resolve", *, key: str | None = None, strict: bool = False
+    ) -> int:
+        """Complete a promise; return the status."""
+        return self.do(promises.complete, promise_id, event, promises.EMPTY, key, strict=strict)[0]
+
+    def call_back(self, promise_id: str, kind: TaskKind, name: str, recv: str, timeout: int = FAR) -> int:
+        """Register a callback or a subscription; return the status."""
+        return self.do(promises.call_back, promise_id, kind, name, recv, timeout, None)[0]
+
+    def claim(self, task_id: str, counter: int = 1, process: str = "w", ttl: int = 10_000) -> Task:
+        """Claim a task, and return it."""
+        return self.do(tasks.claim, task_id, counter, process, ttl)[0]
+
+    # connections
+
+    def connect(self, name: str, process: OsProcess | None = None) -> RecordingStream:
+        """Open a stream for ``group/id``; an older one is closed."""
+        worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream()
+        replaced, worker.stream, worker.overdue = worker.stream, stream, False
+        worker.process = process or worker.process
+        with self.turn() as turn:
+            if replaced:
+                tasks.disconnected(turn, worker)
+            tasks.connected(turn, worker)
+        if replaced:
+            replaced.close()
+        return stream
+
+    def disconnect(self, name: str) -> None:
+        """Close the stream of ``group/id``."""
+        worker = self.worker(name)
+        worker.stream = None
+        self.do(tasks.disconnected, worker)
+        self.workers.release(worker)
+
+    def process_ends(self, name: str) -> None:
+        """End the process behind ``group/id``, whose stream is still open as far as the server knows."""
+        worker = self.worker(name)
+        self.do(tasks.process_gone, worker)
+        worker.process = None
+        self.workers.release(worker)
+
+    def restart(self, *, killed: bool = False) -> None:
+        """Open the database anew with all else forgotten, under another clock; killed: from its files as they are."""
+        if killed and self.path:
+            folder = Path(tempfile.mkdtemp(dir=self.path.parent))
+            for file in self.path.parent.glob(f"{self.path.name}*"):
+                shutil.copy(file, folder)
+            self.path = folder / self.path.name
+        self.store.close()
+        self.mono //= 2
+        self.store, self.workers = Store(self.path), Workers()
+        self.do(tasks.restarted)
+
+    # the clock
+
+    def advance(self, ms: int) -> None:
+        """Let time pass, and act on everything that falls due on the way, at its time."""
+        end = self.mono + ms
+        while (at := self._next_due()) is not None and at <= end:
+            self.now, self.mono = self.now + max(0, at - self.mono), max(at, self.mono)
+            self.sweep()
+        self.now, self.mono = self.now + end - self.mono, end
+
+    def _next_due(self) -> int | None:
+        wall, mono = self.store.earliest()
+        due = [mono] if mono is not None else []
+        return min([*due, self.mono + wall - self.now] if wall is not None else due, default=None)
+
+    def sweep(self) -> None:
+        """Act on what is due now, as the engine's timer does."""
+        with self.turn() as turn:
+            for promise in self.store.due_promises(self.now, 256):
+                promises.time_out(turn, promise)
+            for task in self.store.due_tasks(self.mono, 256):
+                tasks.deadline_passed(turn, task)
+            for task in self.store.delayed_tasks(self.now, 256):
+                tasks.delay_passed(turn, task)
+            for schedule in self.store.due_schedules(self.now, 256):
+                schedules.run(turn, schedule)
+
+    # what there is
+
+    def worker(self, name: str) -> Worker:
+        """Return the record of a worker that the server knows."""
+        worker = self.workers.named(name)
+        assert worker, f"the server has forgotten {name}"
+        return worker
+
+    def task(self, task_id: str) -> Task:
+        """Return a task that must be there."""
+        task = self.store.task(task_id)
+        assert task, f"there is no task {task_id}"
+        return task
+
+    def dump(self) -> list[tuple[Any, ...]]:
+        """Return every row of every table."""
+        tables = ("promises", "shared_children", "callbacks", "tasks", "lost_claims", "schedules")
+        return [row for table in tables for row in self.store.db.execute(f"SELECT '{table}', * FROM {table}")]  # noqa: S608 - see above
+
+
+def pending(promise_id: str, timeout: int, key: str | None, tags: dict[str, str]) -> Promise:
+    """Return a promise to be created."""
+    encoded = msgspec.Raw(msgspec.json.encode(tags)) if tags else None
+    return Promise(promise_id, "PENDING", promises.EMPTY, promises.EMPTY, timeout, key, tags=encoded)
+
+
+def refused(operation: Callable[[], object]) -> int:
+    """Return the code with which an operation is refused, 0 when it is not."""
+    try:
+        operation()
+    except Refusal as refusal:
+        return refusal.code
+    return 0

@@ -1,0 +1,300 @@
+"""The demo as a person runs it: in a terminal and in a pipe, to the end, stopped at any moment, and with a failure."""
+
+import math
+import os
+import pty
+import random
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from demo.processes import ROOT, Child
+
+DEMO = str(Path(sys.executable).with_name("demo"))
+DEADLINE = 100.0
+MARK = "MARK_OF_THE_DEMO_TEST"
+ESCAPE = "\x1b"
+LINE = re.compile(r" *(\d+\.\d)  (\S+(?: #\d)?) +(.*)")  # time, name, text
+
+
+class House:
+    """What a demo may use, by which all that it leaves can be found: a mark in the environment, a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark, self.folder = uuid.uuid4().hex, folder
+        folder.mkdir()
+        self.env = {MARK: self.mark, "TMPDIR": str(folder), "TERM": "xterm", "NO_COLOR": ""}
+
+    def check_clean(self, output: str) -> None:
+        """Assert that no process, file or listening socket is left of the demo that printed ``output``."""
+        assert self.processes() == [], output
+        assert list(self.folder.iterdir()) == [], output
+        for url in set(re.findall(r"http://127\.0\.0\.1:\d+", output)):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=5)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what still runs."""
+        return [process for process in psutil.process_iter() if self._is_marked(process)]
+
+    def _is_marked(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == self.mark
+        except psutil.Error:  # it has just ended, or is somebody else's
+            return False
+
+
+class Terminal:
+    """A command in a pseudo-terminal of its own, which turns Ctrl-C into SIGINT as any terminal does."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.output = ""
+        self._keys, end = pty.openpty()
+        # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
+        shell = ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(end)]
+        self.process = subprocess.Popen(
+            [*shell, *argv], stdin=end, cwd=ROOT, env={**os.environ, **env}, start_new_session=True
+        )
+        os.close(end)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while chunk := os.read(self._keys, 65536):
+                self.output += chunk.decode()
+        except OSError:
+            pass  # how Linux reports that the last process has left the terminal
+        os.close(self._keys)
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while text not in self.output:
+            assert self._reader.is_alive(), self.output
+            assert time.monotonic() < deadline, self.output
+            self._reader.join(0.1)
+
+    def press_ctrl_c(self) -> int:
+        """Press it, and return the exit status of the command."""
+        os.write(self._keys, b"\x03")
+        self._reader.join(DEADLINE)
+        return self.process.wait(DEADLINE)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Callable[[str], House]]:
+    """Build houses by their names; what a failed test leaves in them is killed."""
+    built: list[House] = []
+
+    def build(name: str) -> House:
+        built.append(House(tmp_path / name))
+        return built[-1]
+
+    yield build
+    for process in (process for house in built for process in house.processes()):
+        process.kill()
+
+
+@pytest.fixture
+def house(build: Callable[[str], House]) -> House:
+    return build("house")
+
+
+def table_of(output: str, title: str) -> dict[str, list[str]]:
+    """Return the rows of a table: their lines by their names."""
+    rows: dict[str, list[str]] = {}
+    name = ""
+    for line in output.partition(f"\n  {title}\n")[2].partition("\n\n")[0].splitlines():
+        name = line[4:14].strip() or name
+        rows.setdefault(name, []).append(line[16:])
+    return rows
+
+
+def check_table(rows: dict[str, list[str]], runs: list[tuple[str, str]], killed: str, recovery: float) -> None:
+    """Compare a table with what the workers printed: (worker, step) of each run."""
+    steps, workers = Counter(step for _, step in runs), Counter(worker for worker, _ in runs)
+    assert rows["steps"] == [f"{len(steps)} ({len(steps)} resolved)"]
+    assert " ".join(rows["runs"]) == ", ".join(f"{name} {workers[name]}" for name in sorted(workers))
+    twice = {line.partition(": ")[0]: line.partition(": ")[2] for line in rows["run twice"]}
+    assert set(twice) == {step for step, count in steps.items() if count > 1} != set()
+    for step, why in twice.items():
+        assert why.startswith(", then ".join(worker for worker, of in runs if of == step) + "; ")
+        assert re.search(rf"; {killed} was killed (in it|while this waited for .+)$", why)
+    # The table counts in hundredths of a second, the lines in tenths.
+    assert float(rows["recovery"][0].partition(" ")[0]) == pytest.approx(recovery, abs=0.3)
+
+
+def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
+    demo = Child("demo", [DEMO], env=house.env)
+    assert demo.wait(DEADLINE) == 0, demo.output
+    house.check_clean(demo.output)
+    assert ESCAPE not in demo.output
+    assert re.search(r"demo +watch it in a browser: http://127\.0\.0\.1:\d+/$", demo.lines[0])
+    told = [(float(m[1]), m[2], m[3]) for line in demo.lines if (m := LINE.fullmatch(line))]
+    assert told[-1][0] < 60
+
+    def recovery(killed: str, pattern: str) -> float:
+        """Seconds from the announced kill to the next line that matches."""
+        at, place = next(
+            (at, i) for i, (at, _, text) in enumerate(told) if text.startswith("kill -9") and killed in text
+        )
+        return next(when for when, who, text in told[place:] if who != killed and re.search(pattern, text)) - at
+
+    def runs(pattern: str) -> list[tuple[str, str]]:
+        return [(who, m[1]) for _, who, text in told if who != "demo" and (m := re.search(pattern, text))]
+
+    steps = [(worker, f"factorial-{n}") for worker, n in runs(r"Calculating factorial of (\d+)")]
+    killed = re.search(r"kill -9 \d+   \((worker-\d), which calculates factorial of 5\)", demo.output)
+    assert killed
+    assert runs("Result: (.*)") == [("client", str(math.factorial(10))), ("client-2", str(math.factorial(10)))]
+    assert "the same result, and 0 steps were run for it" in demo.output
+    rows = table_of(demo.output, "factorial(10)")
+    check_table(rows, steps, killed[1], recovery(killed[1], "factorial of 5$"))
+    assert f"factorial-5: {killed[1]}, then" in "".join(rows["run twice"])
+
+    asked = [text.partition("'")[2][:-1] for _, who, text in told if "uv run calculator '" in text]
+    assert [value for who, value in runs(r"^(-?\d+)$") if who.startswith("user-")] == [str(eval(one)) for one in asked]  # noqa: S307 - ours
+    assert len(asked) == 3
+    parts = [(who, text) for _, who, text in told if who.startswith(("exp/", "ops/")) and "is ready" not in text]
+    first = re.search(r"demo +exp/rhs takes over (.+), [\d.]+ s after the kill", demo.output)
+    assert first
+    rows = table_of(demo.output, "three expressions")
+    check_table(rows, parts, "exp/lhs", recovery("exp/lhs", rf"^{re.escape(first[1])}$"))
+
+    calls = [(who, step) for who, step in runs(r"\w+ runs as ([^\s,]+)$")]
+    assert sorted(runs(r'^200 \{"message":(.*)\}$')) == [
+        ("caller-1", '"detached-chain started"'), ("caller-2", "3"), ("caller-3", "3")
+    ]  # fmt: skip
+    rows = table_of(demo.output, "three requests")
+    check_table(rows, calls, "service-b", recovery("service-b", "bar runs as"))
+    assert rows["run twice"][0].startswith("await-chain.2: service-b, then service-b #2; ")
+
+
+def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_ctrl_c(house: House) -> None:
+    terminal = Terminal([DEMO, "factorial", "--keep"], house.env)
+    terminal.wait_for("which calculates factorial of 5)")
+    terminal.wait_for("# worker-3" if "(worker-3" not in terminal.output else "# worker-2")
+    lines = re.findall(rf"{ESCAPE}\[(\d+)m *[\d.]+  (\S+) ", terminal.output)
+    colors = {name: {color for color, of in lines if of == name} for _, name in lines}
+    assert {"demo", "worker-1", "worker-2", "worker-3", "client"} <= set(colors)
+    assert len(set.union(*colors.values())) == len(colors)  # one each, none shared
+
+    export = re.search(r"export (.*)\r\n", terminal.output)
+    command = re.search(r"uv run (factorial_client\.py \d+)\r\n", terminal.output)
+    assert export
+    assert command
+    env = dict(word.split("=", 1) for word in shlex.split(export[1]))
+    by_hand = Child.python("by hand", *command[1].split(), env={**house.env, **env})
+    assert by_hand.wait(DEADLINE) == 0, by_hand.output
+    n = int(command[1].split()[1])
+    assert by_hand.lines[-1] == f"Result: {math.factorial(n)}"
+    runs = re.findall(r"Calculating factorial of 10\b", terminal.output)
+    assert len(runs) == 1  # what the play has computed is not computed again
+
+    worker, name = re.search(r"kill -9 (\d+)   # (\S+)", terminal.output).groups()  # type: ignore[union-attr]
+    os.kill(int(worker), signal.SIGKILL)
+    terminal.wait_for(f"{name} (pid {worker}) has ended with status -9")
+    assert terminal.press_ctrl_c() == 0
+    house.check_clean(terminal.output)
+
+
+def test_no_color_is_plain_in_a_terminal_and_ctrl_c_in_the_play_ends_with_130(house: House) -> None:
+    terminal = Terminal([DEMO, "factorial"], {**house.env, "NO_COLOR": "1"})
+    terminal.wait_for("Calculating factorial of 10")
+    assert terminal.press_ctrl_c() == 130
+    assert "SIGINT: ending all processes" in terminal.output
+    assert ESCAPE not in terminal.output
+    house.check_clean(terminal.output)
+
+
+def test_the_demo_ends_when_the_reader_of_its_pipe_has_left(house: House) -> None:
+    demo = subprocess.Popen(
+        [DEMO, "factorial"], cwd=ROOT, env={**os.environ, **house.env}, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert demo.stdout
+    first = demo.stdout.readline().decode()
+    assert "watch it in a browser" in first
+    demo.stdout.close()
+    assert demo.wait(DEADLINE) == 128 + signal.SIGHUP
+    house.check_clean(first)
+
+
+def test_twenty_interrupts_at_random_moments_leave_nothing(build: Callable[[str], House]) -> None:
+    seed = random.randrange(2**32)  # noqa: S311 - moments are no secrets
+    print(f"seed {seed}")
+    chance = random.Random(seed)  # noqa: S311 - moments are no secrets
+
+    def interrupted(
+        number: int, play: str, moment: float, first: signal.Signals, second: signal.Signals | None
+    ) -> None:
+        house = build(str(number))
+        demo = Child(f"demo {number}, {first.name} at {moment:.2f} s", [DEMO, play], env=house.env)
+        time.sleep(moment)
+        demo.signal(first)
+        if second:
+            demo.signal(second)
+        status = demo.wait(DEADLINE)
+        ending = re.search(r"(SIG\w+): ending all processes", demo.output)
+        if ending:
+            assert ending[1] in (first.name, second and second.name)  # two that come together may change places
+            assert status == 128 + signal.Signals[ending[1]], demo.output
+        else:  # it came before the demo had started anything
+            assert status != 0, demo.output
+            assert "watch it" not in demo.output
+        house.check_clean(demo.output)
+
+    with ThreadPoolExecutor(5) as pool:
+        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        tries = [
+            pool.submit(
+                interrupted, number, chance.choice(["factorial", "calculator", "async-rpc"]), chance.uniform(0, 6),
+                chance.choice(signals), chance.choice([None, *signals]),
+            )
+            for number in range(20)
+        ]  # fmt: skip
+    for one in tries:
+        one.result()
+
+
+@pytest.mark.parametrize(
+    ("play", "module", "process", "never"),
+    [("factorial", "resonate", r"worker-\d", "Calculating"), ("calculator", "prompt_toolkit", "user-1", "(4 + 5)")],
+)
+def test_a_process_that_fails_shows_its_log_and_the_demo_fails(
+    house: House, tmp_path: Path, play: str, module: str, process: str, never: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text("raise SystemExit('this module is broken')\n")
+    demo = Child("demo", [DEMO, play], env={**house.env, "PYTHONPATH": str(tmp_path)})
+    assert demo.wait(DEADLINE) == 1, demo.output
+    failed = rf"the demo failed: {process} \(pid \d+\) ended with status 1; its output:\nthis module is broken"
+    assert re.search(failed, demo.output)
+    assert never not in demo.output  # nothing goes on after the failure
+    house.check_clean(demo.output)
+
+
+def test_a_server_that_dies_in_the_play_is_told_and_the_demo_fails(house: House) -> None:
+    demo = Child("demo", [DEMO, "calculator"], env=house.env)
+    url = demo.wait_for(r"http://127\.0\.0\.1:(\d+)/")
+    demo.wait_for("exp/lhs is ready")
+    server = next(
+        process for process in psutil.Process(demo.pid).children()
+        if any(one.laddr.port == int(url[1]) and one.status == psutil.CONN_LISTEN for one in process.net_connections())
+    )  # fmt: skip
+    server.kill()
+    assert demo.wait(DEADLINE) == 1
+    assert f"the demo failed: server (pid {server.pid}) ended with status -9" in demo.output
+    house.check_clean(demo.output)

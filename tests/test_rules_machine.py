@@ -1,0 +1,255 @@
+"""Random sequences of requests, connections, ends of processes, restarts and time, and what must hold after each."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from rules_stage import FAR, Stage, refused
+
+from local_server import tasks
+from local_server.dispatch import CLAIM_WITHIN
+from local_server.errors import Refusal
+from local_server.model import Promise, Task
+from local_server.states import Completion
+from local_server.tasks import CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN
+from local_server.workers import WINDOW, OsProcess
+
+PROMISES = st.sampled_from(["a", "b", "c", "a:b", "b:c"])
+WORKERS = st.sampled_from(["g/v", "g/w", "h/w"])
+ADDRESSES = st.sampled_from(["poll://any@g", "poll://any@g/w", "poll://uni@g/v", "poll://any@h", "x"])
+TIMEOUTS = st.sampled_from([FAR, FAR, FAR, 30_000, 3_000, 300, -1])  # ms from now
+TTLS = st.sampled_from([0, 1_000, 10_000, 2**63 - 1])
+EVENTS = st.sampled_from(["resolve", "reject", "cancel"])
+DURATIONS = [0, 100, CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN, CLAIM_WITHIN, 30_000]
+LIVE = ("INIT", "ENQUEUED", "CLAIMED")
+
+
+class Rules(RuleBasedStateMachine):
+    """Knows of each message and of each lease until when the server must honor it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.stage = Stage(Path(self.folder.name) / "db")
+        self.streams: dict[str, Any] = {}  # open ones by the names of their workers
+        self.read: dict[int, int] = {}  # how many messages of each stream have been seen
+        self.delivered: set[tuple[str, int]] = set()
+        self.messages: dict[str, tuple[str, int, int]] = {}  # by task: recipient, counter, good until
+        self.leases: dict[str, tuple[str, int, int, int]] = {}  # by task: process, counter, ttl, good until
+        self.ended: dict[str, Promise] = {}
+        self.over: dict[str, Task] = {}
+        self.counters: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        self.stage.store.close()
+        self.folder.cleanup()
+
+    # requests; several of them may share a turn
+
+    def request(self, kind: str, promise: str, other: str, recv: str, number: int, event: Completion) -> None:
+        with contextlib.suppress(Refusal):
+            if kind == "create":
+                tags = {"invoke": recv} if recv != "x" else {}
+                tags |= {"timeout_": "true"} if event == "reject" else {}
+                tags |= {"delay": str(self.stage.now + 1_000)} if event == "cancel" else {}
+                self.stage.create(promise, timeout=self.stage.now + number, **tags)
+            elif kind == "create and claim":
+                self.stage.create(promise, claim=("w", 10_000), invoke=recv)
+                self.leases[f"__invoke:{promise}"] = ("w", 1, 10_000, self.stage.mono + 10_000)
+            elif kind == "complete":
+                self.stage.complete(promise, event)
+            else:
+                self.stage.call_back(promise, "resume" if event == "resolve" else "notify", other, recv)
+
+    kinds = st.sampled_from(["create", "create", "create", "complete", "call back", "call back", "create and claim"])
+    requests = st.tuples(kinds, PROMISES, PROMISES, ADDRESSES, TIMEOUTS, EVENTS)
+
+    @rule(requests=st.lists(requests, min_size=1, max_size=4))
+    def ask(self, requests: list[tuple[str, str, str, str, int, Completion]]) -> None:
+        with self.stage.turn():
+            for request in requests:
+                self.request(*request)
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), ttl=TTLS)
+    def claim(self, data: st.DataObject, ttl: int) -> None:
+        """A message that is not superseded can be claimed, at once or later."""
+        task_id = data.draw(st.sampled_from(sorted(self.messages)))
+        recipient, counter, _ = self.messages.pop(task_id)
+        process = recipient.split("/")[1]
+        assert self.stage.claim(task_id, counter, process, ttl).counter == counter
+        self.leases[task_id] = (process, counter, ttl, self.stage.mono + ttl)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), drop=st.booleans())
+    def finish(self, data: st.DataObject, drop: bool) -> None:  # noqa: FBT001 - drawn
+        task_id = data.draw(st.sampled_from(sorted(self.leases)))
+        _, counter, _, _ = self.leases.pop(task_id)
+        if drop:
+            assert self.stage.do(tasks.drop, task_id, counter) == 201
+        else:
+            assert self.stage.do(tasks.complete, task_id, counter)[0] == 201
+
+    @rule(data=st.data(), counter=st.integers(1, 3))
+    def claim_and_complete_what_may_be_gone(self, data: st.DataObject, counter: int) -> None:
+        """Whatever a lost worker still asks is refused, or does no harm."""
+        task_id = data.draw(st.sampled_from(sorted(self.counters) or [""]))
+        if task_id in self.messages or task_id in self.leases:
+            return
+        before = self.stage.dump()
+        task = self.stage.store.task(task_id)
+        if task is None or task.state in ("COMPLETED", "TIMEDOUT") or task.counter != counter:
+            assert refused(lambda: self.stage.claim(task_id, counter, "lost"))
+            refused(lambda: self.stage.do(tasks.complete, task_id, counter))
+            refused(lambda: self.stage.do(tasks.drop, task_id, counter))
+            assert self.stage.dump() == before
+
+    @rule(process=st.sampled_from(["v", "w"]))
+    def heartbeat(self, process: str) -> None:
+        self.stage.do(tasks.heartbeat, process)
+        for task_id, (holder, counter, ttl, _) in self.leases.items():
+            if holder == process:
+                self.leases[task_id] = (holder, counter, ttl, self.stage.mono + ttl)
+
+    # workers
+
+    @rule(name=WORKERS, known=st.booleans())
+    def connect(self, name: str, known: bool) -> None:  # noqa: FBT001 - drawn
+        if name in self.streams:
+            self.closed(name)
+        self.streams[name] = self.stage.connect(name, OsProcess(1, 0.0) if known else None)
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), ends=st.booleans())
+    def disconnect(self, data: st.DataObject, ends: bool) -> None:  # noqa: FBT001 - drawn
+        name = data.draw(st.sampled_from(sorted(self.streams)))
+        self.closed(name)
+        if ends:
+            self.messages = {task: known for task, known in self.messages.items() if known[0] != name}
+            process = name.split("/")[1]
+            self.leases = {task: known for task, known in self.leases.items() if known[0] != process}
+        del self.streams[name]
+        if ends:
+            self.stage.process_ends(name)
+        else:
+            self.stage.disconnect(name)
+
+    def closed(self, name: str) -> None:
+        """Note that less is certain of a worker whose stream is closed."""
+        soon = self.stage.mono + CLAIM_AFTER_CLOSE
+        for task, (recipient, counter, until) in self.messages.items():
+            if recipient == name:
+                self.messages[task] = (recipient, counter, min(until, soon))
+        if self.stage.worker(name).process is None:
+            for task, (process, counter, ttl, until) in self.leases.items():
+                if process == name.split("/")[1]:
+                    self.leases[task] = (process, counter, ttl, min(until, self.stage.mono + HEARTBEAT_WITHIN))
+
+    # time and restarts
+
+    @rule(ms=st.sampled_from(DURATIONS))
+    def wait(self, ms: int) -> None:
+        self.stage.advance(ms)
+
+    @rule(killed=st.booleans())
+    def restart(self, killed: bool) -> None:  # noqa: FBT001 - drawn
+        before = self.stage.dump()
+        self.stage.restart(killed=killed)
+        for known, found in zip(before, self.stage.dump(), strict=True):
+            if known[0] != "tasks":  # these change: deadlines count anew, and notifications wait
+                assert known == found
+        self.streams = {}
+        mono = self.stage.mono
+        self.messages = {task: (*known[:2], mono + CLAIM_AFTER_RESTART) for task, known in self.messages.items()}
+        self.leases = {task: (*known[:3], mono + known[2]) for task, known in self.leases.items()}
+
+    # what must hold
+
+    def tasks(self) -> list[Task]:
+        return self.stage.store._tasks("TRUE")  # noqa: SLF001 - nothing but a test reads all
+
+    def read_messages(self) -> None:
+        """Note what was sent: never the same counter twice."""
+        for name, stream in self.streams.items():
+            for message in stream.messages[self.read.get(id(stream), 0) :]:
+                if message.type != "notify":
+                    assert (message.task, message.counter) not in self.delivered
+                    self.delivered.add((message.task, message.counter))
+                    known = self.messages.pop(message.task, None) or self.leases.pop(message.task, None)
+                    assert known is None or known[-1] <= self.stage.mono, "it was taken from its worker too soon"
+                    self.messages[message.task] = (name, message.counter, self.stage.mono + CLAIM_WITHIN)
+            self.read[id(stream)] = len(stream.messages)
+
+    @invariant()
+    def every_message_is_new_and_every_message_and_lease_is_honored(self) -> None:
+        self.read_messages()
+        found, ended = {task.id: task for task in self.tasks()}, self.ended_promises()
+        for known in (self.messages, self.leases):
+            for task_id in list(known):
+                if task_id not in found or found[task_id].root in ended or known[task_id][-1] <= self.stage.mono:
+                    del known[task_id]
+        for task_id, (_, counter, _) in self.messages.items():
+            assert (found[task_id].state, found[task_id].counter) == ("ENQUEUED", counter)
+        for task_id, (process, counter, _, _) in self.leases.items():
+            task = found[task_id]
+            assert (task.state, task.process, task.counter) == ("CLAIMED", process, counter)
+
+    def ended_promises(self) -> dict[str, Promise]:
+        found = self.stage.store.search_promises("*", (), 10**6, 10**6)
+        return {promise.id: promise for _, promise in found if promise.state != "PENDING"}
+
+    @invariant()
+    def a_promise_completes_once(self) -> None:
+        ended = self.ended_promises()
+        assert {promise: ended.get(promise) for promise in self.ended} == self.ended
+        self.ended = ended
+
+    @invariant()
+    def counters_only_grow_and_what_has_ended_stays_so(self) -> None:
+        for task in self.tasks():
+            assert task.counter >= self.counters.get(task.id, 1)
+            self.counters[task.id] = task.counter
+            if task.state in ("COMPLETED", "TIMEDOUT"):
+                assert self.over.setdefault(task.id, task) == task
+            else:
+                assert task.id not in self.over
+
+    @invariant()
+    def what_has_completed_has_no_task_and_no_callback(self) -> None:
+        over = "JOIN promises p ON p.state <> 'PENDING' AND p.id ="
+        for sql in (
+            f"SELECT t.id FROM tasks t {over} t.root WHERE t.kind <> 'notify' AND t.state IN {LIVE}",  # noqa: S608
+            f"SELECT c.id FROM callbacks c {over} c.promise",  # noqa: S608 - two constants
+        ):
+            assert self.stage.store.db.execute(sql).fetchall() == []
+
+    @invariant()
+    def one_task_of_a_root_runs_and_none_is_forgotten(self) -> None:
+        live = [task for task in self.tasks() if task.kind != "notify" and task.state in LIVE]
+        running = [task.root for task in live if task.state != "INIT"]
+        assert len(running) == len(set(running))
+        lines = dict(self.stage.store.db.execute("SELECT id, waits_for FROM tasks"))
+        for task in live:
+            if task.state == "INIT" and task.not_before is None and lines[task.id] is None:
+                assert task.root in running
+
+    @invariant()
+    def the_books_are_right_and_nobody_with_room_is_kept_waiting(self) -> None:
+        held: dict[str, set[str]] = {worker.name: set() for worker in self.stage.workers}
+        for task in self.tasks():
+            if task.state in ("ENQUEUED", "CLAIMED") and task.recipient:
+                held[task.recipient].add(task.id)
+        for worker in self.stage.workers:
+            assert worker.held() | worker.notified == held[worker.name]
+            assert len(worker.unclaimed) <= WINDOW
+            if worker.stream:
+                waiting = [task for line in worker.lines for task in self.stage.store.waiting_for(line, 100)]
+                assert all(task.kind == "notify" and "any" in task.recv for task in waiting) or not worker.has_room
+
+
+TestRules = Rules.TestCase
+TestRules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
