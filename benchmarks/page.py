@@ -3,8 +3,8 @@
     uv run python benchmarks/page.py
 
 Needs Chromium (`sudo apt-get install chromium`, or its path in CHROMIUM). Starts a server on a file in a temporary
-folder. Exits 1 if, at the median, the first paint takes 1 s or more, or the list takes 300 ms or more to show a search or
-a filter, or a change takes 300 ms or more to be seen.
+folder. Exits 1 if, at the median, the first paint takes 1 s or more, or the list takes 300 ms or more to show a search
+or a filter, or a change takes 300 ms or more to be seen.
 """
 
 import http.client

@@ -6,7 +6,7 @@ from demo.processes import Child
 from demo.report import Record, Run, print_table, tell_takeover
 from demo.stage import Stage
 
-SLEEP = "4"  # seconds that bar sleeps: longer than a new service-b needs to start, or this one is what is waited for
+SLEEP = "3"  # seconds that bar sleeps: longer than a new service-b needs to start, or this one is what is waited for
 RUNS = r"^service-\w: \w+ runs as ([^\s,]+)"
 ROUTES = "detached-chain", "fan-out-workflow", "await-chain"
 

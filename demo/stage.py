@@ -138,10 +138,9 @@ class Stage:
     def _search(self, pattern: str) -> Iterator[dict[str, Any]]:
         query = {"id": pattern}
         while query:
+            url = f"{self.server.url}/promises?{urlencode(query)}"
             try:
-                with urllib.request.urlopen(
-                    f"{self.server.url}/promises?{urlencode(query)}", timeout=DEADLINE
-                ) as answer:  # noqa: S310 - http, as the server said
+                with urllib.request.urlopen(url, timeout=DEADLINE) as answer:  # noqa: S310 - http, as the server said
                     page = json.load(answer)
             except OSError as error:
                 raise self.server.child.error(f"gives no answer ({error})") from None

@@ -18,6 +18,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from demo.processes import Child, LocalServer
 
 HERE = Path(__file__).parent
+HOLDER = """(id) => [...document.querySelectorAll("#groups li")]
+    .find((item) => item.textContent.endsWith(`holds ${id}`))?.querySelector(".id").textContent"""
 SIZE = {"width": 1280, "height": 640}
 expect.set_options(timeout=60_000)
 
@@ -55,9 +57,8 @@ def takeover(examples: Examples, page: Page) -> None:
         name: examples.start("is running", "factorial_worker.py", "--id", name, "--delay", "0.5") for name in names
     }
     examples.start("", "factorial_client.py", "9")
-    holder = page.locator("#groups li", has_text="holds factorial-6").locator(".id")
-    expect(holder).to_be_visible()
-    workers[holder.inner_text()].kill()
+    held = page.wait_for_function(HOLDER, arg="factorial-6")
+    workers[held.json_value()].kill()
     expect(page.locator("#gone li.lost")).to_contain_text("lost while it held")
     expect(page.locator("#rows [data-id='factorial-3'] .run")).to_be_visible()
     show(page, "factorial-9", "factorial-6")
@@ -81,6 +82,7 @@ def services(examples: Examples, page: Page) -> None:
     gateway = examples.start("is ready", "-m", "async_rpc.gateway", "--port", "0")
     address = gateway.wait_for(r"listens on (http://[^;]+);").group(1)
     urllib.request.urlopen(f"{address}/fan-out-workflow", data=b"", timeout=60).close()  # noqa: S310 - an address of ours
+    expect(page.locator("#root-list li")).to_contain_text("resolved")
     page.emulate_media(color_scheme="dark")
     show(page, "fan-out-workflow", "fan-out-workflow.2")
     page.screenshot(path=HERE / "page-services.png")

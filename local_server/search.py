@@ -72,7 +72,8 @@ class Query(Struct, frozen=True):
             found = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=cls)
         except (ValueError, binascii.Error):
             found = None
-        if found is None or found.table != table or not (0 < found.limit <= PAGE and 0 < found.below < 2**63):
+        known = found is not None and found.table == table and 0 < len(found.id) <= LONGEST
+        if found is None or not known or not (0 < found.limit <= PAGE and 0 < found.below < 2**63):
             raise Refusal(BAD_REQUEST, f"cursor: found {cursor[:40]!r}; expected one from a search of {table}")
         return found
 

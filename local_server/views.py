@@ -129,7 +129,8 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
     steps = _steps(views, [promise_id], LISTED)[promise_id]
     tasks = [step[0] for step in steps] + views.notifications(promise_id, LISTED)
-    node = _detailed(turn, row, steps, waits_for_calls=False)
+    calls = views.graph(promise_id, LISTED)[1:]
+    node = _detailed(turn, row, steps, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
     return {
         "now": now(),
         "node": node,
@@ -209,6 +210,16 @@ def waiting_text(workers: Workers, line: str, count: int) -> str:
     return f"{what} {verb} for {line}: {busy if here else 'no worker connected'}"
 
 
+def _why(workers: Workers, line: str) -> str:
+    """Say in few words why a task waits in a line."""
+    address = parse(line)
+    if address is None:
+        return "its address reaches nobody"
+    if address.cast == "uni":
+        return f"{short(f'{address.group}/{address.member}')} is {'busy' if _connected(workers, line) else 'away'}"
+    return f"{address.group} is busy" if _connected(workers, line) else f"nobody in {address.group}"
+
+
 def _connected(workers: Workers, line: str) -> int:
     address = parse(line)
     return sum(
@@ -272,8 +283,7 @@ def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: b
         if task["not_before"] is not None:
             return "waits for its start time"
         if line is not None:
-            why = "busy" if _connected(turn.workers, line) else "no worker connected"
-            return "its address reaches nobody" if line == UNREACHABLE else f"waits for {line}: {why}"
+            return f"waits: {_why(turn.workers, line)}"
     if waits_for_calls:
         return "waits for its calls"
     return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")

@@ -60,11 +60,13 @@ class Web:
         return method == "GET" and (path == "/" or path.startswith("/ui/"))
 
     def answer(self, exchange: Exchange, path: str, query: str) -> None:
-        """Answer one request.
+        """Answer one request."""
+        try:
+            self._answer(exchange, path, query)
+        except Refusal as refusal:
+            _reply(exchange, refusal)
 
-        Raises:
-            Refusal: 40000 for a parameter that makes no sense.
-        """
+    def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         fields = {name: values[0] for name, values in parse_qs(query, errors="replace").items()}
         if path in self._files:
             kind, content = self._files[path]

@@ -150,7 +150,7 @@ def test_a_worker_is_seen_dying_and_its_step_taken_over(
 def test_work_for_which_nobody_is_there_is_told_and_goes_on_when_somebody_comes(page: Page, start: Start) -> None:
     client = start("client", "-m", "calculator.calculator", "1 + 2 * 3")
     expect(page.locator("#waiting")).to_have_text("1 task waits for poll://any@ops: no worker connected")
-    expect(page.locator("#rows")).to_contain_text("waits for poll://any@ops: no worker connected")
+    expect(page.locator("#rows")).to_contain_text("waits: nobody in ops")
     start("ops", "-m", "calculator.calculator", env={"GRP": "ops", "PID": "o1"})
     assert client.wait() == 0
     expect(page.locator("#graph-summary")).to_contain_text(re.compile(r"^7 resolved"))

@@ -129,6 +129,20 @@ def test_a_receiver_that_nobody_can_reach_is_stored_and_its_task_can_be_claimed(
     assert wire.claim({"id": f"__resume:{root}:{leaf}", "counter": 1}, "p").status_code == 201
 
 
+def test_a_notification_can_be_claimed_only_before_it_is_sent(wire: Wire) -> None:
+    name, group = wire.id("p"), wire.id("group")
+    client = wire.stream(group, "here")
+    wire.create(name)
+    for member in ("here", "away"):
+        body = {"id": member, "recv": f"poll://uni@{group}/{member}", "timeout": FAR}
+        wire.post(f"/promises/subscribe/{name}", body)
+    done = wire.complete(name)
+    assert client.next()["promise"] == done
+    assert code(wire.claim({"id": f"__notify:{name}:here", "counter": 1}, "p")) == 40307
+    claimed = wire.claim({"id": f"__notify:{name}:away", "counter": 1}, "p").json()
+    assert (claimed["type"], claimed["promises"]["root"]["data"]) == ("notify", done)
+
+
 def test_the_first_registration_stays_in_force(wire: Wire) -> None:
     leaf, group = wire.id("leaf"), wire.id("group")
     first, second = wire.stream(group, "first"), wire.stream(group, "second")
