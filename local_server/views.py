@@ -1,24 +1,18 @@
 """What people see: promises as a tree with who ran what and when, one promise in full, workers and what waits for them.
 
-Values are shown, never interpreted: of a parameter only the JSON in its base64 is read, to name function and arguments.
 Times are ms since the epoch.
 """
 
-import base64
-import json
-import re
 import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from local_server import errors
+from local_server import errors, shown
 from local_server.errors import Refusal
 from local_server.routing import UNREACHABLE, parse
 from local_server.store_views import Views
@@ -31,8 +25,6 @@ LISTED = 50  # callbacks, tasks, parents of one promise; lines of waiting tasks
 WORKERS = 200
 COUNTED = 1_000  # tasks counted in a line
 LATELY = 60_000  # ms for which a worker that has gone is shown
-SHORT = 60  # characters of arguments or a result in a list
-_UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
 
 
 class Run(Struct, omit_defaults=True):
@@ -134,9 +126,9 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     return {
         "now": now(),
         "node": node,
-        "param": _value(row["param"], row["param_size"]),
-        "value": _value(row["value"], row["value_size"]),
-        "tags": _tags(row["tags"]),
+        "param": shown.value(row["param"], row["param_size"]),
+        "value": shown.value(row["value"], row["value_size"]),
+        "tags": shown.tags(row["tags"]),
         "keys": {"create": row["idempotency_key_for_create"], "complete": row["idempotency_key_for_complete"]},
         "parents": ([row["parent"]] if row["parent"] else []) + views.sharers(promise_id, LISTED),
         "callbacks": [
@@ -162,13 +154,13 @@ def workers(turn: Turn) -> dict[str, Any]:
         "more": how many workers are not listed, "gone": [..], "waiting": [{"address", "tasks", "since", "text"}, ..]}.
     """
     views, everybody = Views(turn.store.db), sorted(turn.workers, key=lambda one: (one.group, one.id))
-    shown = everybody[:WORKERS]
+    listed = everybody[:WORKERS]
     here = {worker.name for worker in everybody if worker.stream}
     gone = [one for one in reversed(turn.workers.gone) if turn.now - one.at < LATELY and one.name not in here]
-    held = {worker.name: sorted(worker.claimed)[:NAMED] for worker in shown}
+    held = {worker.name: sorted(worker.claimed)[:NAMED] for worker in listed}
     tasks = views.tasks(chain(*held.values(), *(one.held for one in gone)))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for worker in shown:
+    for worker in listed:
         groups[worker.group].append(
             {
                 "name": worker.id, "connected": worker.stream is not None,
@@ -187,7 +179,7 @@ def workers(turn: Turn) -> dict[str, Any]:
     return {
         "now": now(),
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
-        "more": len(everybody) - len(shown),
+        "more": len(everybody) - len(listed),
         "gone": [
             {
                 "name": one.name, "pid": one.pid, "at": one.at, "holds": one.holds,
@@ -205,9 +197,8 @@ def waiting_text(workers: Workers, line: str, count: int) -> str:
     verb = "waits" if count == 1 else "wait"
     if line == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
-    here = _connected(workers, line)
-    busy = "all workers there are busy" if here > 1 else "the worker there is busy"
-    return f"{what} {verb} for {line}: {busy if here else 'no worker connected'}"
+    why = "every worker there is busy" if _connected(workers, line) else "no worker connected"
+    return f"{what} {verb} for {line}: {why}"
 
 
 def _why(workers: Workers, line: str) -> str:
@@ -215,24 +206,32 @@ def _why(workers: Workers, line: str) -> str:
     address = parse(line)
     if address is None:
         return "its address reaches nobody"
-    if address.cast == "uni":
-        return f"{short(f'{address.group}/{address.member}')} is {'busy' if _connected(workers, line) else 'away'}"
-    return f"{address.group} is busy" if _connected(workers, line) else f"nobody in {address.group}"
+    here = _connected(workers, line)
+    if address.cast == "any":
+        return f"{address.group} is busy" if here else f"nobody in {address.group}"
+    return f"{shown.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
 
 
-def _connected(workers: Workers, line: str) -> int:
+def _connected(workers: Workers, line: str) -> bool:
+    """Tell whether somebody serves a line."""
     address = parse(line)
-    return sum(
-        one.stream is not None and address is not None and one.group == address.group
-        and (address.cast == "any" or one.id == address.member)
-        for one in workers
-    )  # fmt: skip
+    return address is not None and any(
+        one.stream is not None and (address.cast == "any" or one.id == address.member)
+        for one in workers.members(address.group)
+    )
 
 
 def _node(row: sqlite3.Row) -> Node:
-    func, args = _call(row["param"])
+    func, args = shown.call(row["param"])
     return Node(
-        row["id"], row["state"], _kind(row["tags"]), row["created_on"], func, args, row["completed_on"], row["timeout"]
+        row["id"],
+        row["state"],
+        shown.kind(row["tags"]),
+        row["created_on"],
+        func,
+        args,
+        row["completed_on"],
+        row["timeout"],
     )
 
 
@@ -265,9 +264,9 @@ def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_call
     node.runs.sort(key=lambda run: run.start)
     lost_runs = sum(bool(run.lost) for run in node.runs)
     node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
-    node.result = _result(row["value"])
+    node.result = shown.result(row["value"])
     if row["state"] != "PENDING":
-        node.where = short(node.runs[-1].worker) if node.runs else ""
+        node.where = shown.short(node.runs[-1].worker) if node.runs else ""
     else:
         live = [task for task, _ in steps if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
         node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
@@ -277,7 +276,7 @@ def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_call
 def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
     """Say where a pending promise is."""
     for task in live:
-        worker, line = short(task["recipient"] or task["process"] or "?"), task["waits_for"]
+        worker, line = shown.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
         if task["state"] != "INIT":
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
         if task["not_before"] is not None:
@@ -287,76 +286,3 @@ def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: b
     if waits_for_calls:
         return "waits for its calls"
     return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")
-
-
-@lru_cache(1_024)
-def short(worker: str) -> str:
-    """Shorten a name ``group/id`` whose id is a UUID."""
-    return _UUID.sub(r"/\1", worker)
-
-
-@lru_cache(1_024)
-def _kind(tags: str | None) -> str:
-    tag = _tags(tags)
-    if "resonate:invoke" in tag:
-        return "call"
-    if tag.get("resonate:timeout") == "true":
-        return "sleep"
-    return "local" if tag.get("resonate:scope") == "local" else "promise"
-
-
-def _tags(text: str | None) -> dict[str, str]:
-    return msgspec.json.decode(text, type=dict[str, str]) if text else {}
-
-
-def _data(text: str | None) -> bytes:
-    """Return the bytes that a parameter or value carries."""
-    if text is None or text == "{}":
-        return b""
-    return base64.b64decode(msgspec.json.decode(text).get("data", ""))
-
-
-def _decoded(text: str | None) -> Any:
-    """Return the JSON value that a parameter or value carries, None if it carries none."""
-    try:
-        return msgspec.json.decode(_data(text))
-    except (ValueError, RecursionError):
-        return None
-
-
-@lru_cache(4_096)
-def _call(param: str | None) -> tuple[str, str]:
-    """Return the function that a parameter names, and its arguments as short text."""
-    call = _decoded(param)
-    if not isinstance(call, dict) or not isinstance(call.get("func"), str):
-        return "", ""
-    args, kwargs = call.get("args"), call.get("kwargs")
-    shown = [_short(one) for one in args] if isinstance(args, list) else []
-    if isinstance(kwargs, dict):
-        shown += [f"{name}={_short(one)}" for name, one in kwargs.items()]
-    return call["func"], _cut(", ".join(shown))
-
-
-@lru_cache(4_096)
-def _result(value: str | None) -> str:
-    return _short(_decoded(value))
-
-
-def _short(value: object) -> str:
-    return "" if value is None else _cut(json.dumps(value, ensure_ascii=False))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
-
-
-def _value(text: str | None, size: int) -> dict[str, Any]:
-    """Show a parameter or value: its headers as stored, and its data as text."""
-    if text is None:
-        return {"size": size, "large": True}
-    data = _data(text)
-    try:
-        shown: str | None = data.decode()
-    except UnicodeDecodeError:
-        shown = None
-    return {"size": len(data), "text": shown, "headers": msgspec.json.decode(text).get("headers", {})}

@@ -5,7 +5,7 @@ connected or not, since a claim outlives a broken stream.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -109,6 +109,10 @@ class Workers:
             members[member] = Worker(group, member)
             self._by_id.setdefault(member, []).append(members[member])
         return members[member]
+
+    def members(self, group: str) -> Collection[Worker]:
+        """Return the workers known of a group."""
+        return self._groups.get(group, {}).values()
 
     def named(self, name: str | None) -> Worker | None:
         """Return the worker with that ``group/id``, if it is known."""

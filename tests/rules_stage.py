@@ -33,14 +33,17 @@ class Message(NamedTuple):
 class RecordingStream:
     """The sending side of an event stream, whose other side remembers every message."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: "Stage") -> None:
+        self._stage = stage
         self.messages: list[Message] = []
+        self.times: list[int] = []  # ms of the monotonic clock, of each message
         self.closed = False
 
     def send(self, message: bytes) -> None:
         assert not self.closed, "a message was sent on a closed stream"
         event = msgspec.json.decode(message.removeprefix(b"data: "))
         task, promise = event.get("task", {}), event.get("promise", {})
+        self.times.append(self._stage.mono)
         self.messages.append(Message(event["type"], task.get("id"), task.get("counter"), promise.get("id")))
 
     def close(self) -> None:
@@ -111,7 +114,7 @@ class Stage:
 
     def connect(self, name: str, process: OsProcess | None = None) -> RecordingStream:
         """Open a stream for ``group/id``; an older one is closed."""
-        worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream()
+        worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream(self)
         replaced, worker.stream, worker.overdue = worker.stream, stream, False
         worker.process = process or worker.process
         with self.turn() as turn:

@@ -3,12 +3,11 @@
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from rules_stage import FAR, Stage, refused
+from rules_stage import FAR, RecordingStream, Stage, refused
 
 from local_server import tasks
 from local_server.dispatch import CLAIM_WITHIN
@@ -35,8 +34,7 @@ class Rules(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.stage = Stage(Path(self.folder.name) / "db")
-        self.streams: dict[str, Any] = {}  # open ones by the names of their workers
-        self.read: dict[int, int] = {}  # how many messages of each stream have been seen
+        self.streams: dict[str, RecordingStream] = {}  # open ones by the names of their workers
         self.delivered: set[tuple[str, int]] = set()
         self.messages: dict[str, tuple[str, int, int]] = {}  # by task: recipient, counter, good until
         self.leases: dict[str, tuple[str, int, int, int]] = {}  # by task: process, counter, ttl, good until
@@ -173,16 +171,22 @@ class Rules(RuleBasedStateMachine):
         return self.stage.store._tasks("TRUE")  # noqa: SLF001 - nothing but a test reads all
 
     def read_messages(self) -> None:
-        """Note what was sent: never the same counter twice."""
-        for name, stream in self.streams.items():
-            for message in stream.messages[self.read.get(id(stream), 0) :]:
-                if message.type != "notify":
-                    assert (message.task, message.counter) not in self.delivered
-                    self.delivered.add((message.task, message.counter))
-                    known = self.messages.pop(message.task, None) or self.leases.pop(message.task, None)
-                    assert known is None or known[-1] <= self.stage.mono, "it was taken from its worker too soon"
-                    self.messages[message.task] = (name, message.counter, self.stage.mono + CLAIM_WITHIN)
-            self.read[id(stream)] = len(stream.messages)
+        """Note what was sent: never the same counter twice, and nothing of which another could still be certain."""
+        sent = [
+            (at, message.counter or 0, message.task or "", name)
+            for name, stream in self.streams.items()
+            for at, message in zip(stream.times, stream.messages, strict=True)
+            if message.type != "notify"
+        ]
+        for at, counter, task, name in sorted(sent):
+            assert (task, counter) not in self.delivered
+            self.delivered.add((task, counter))
+            known = self.messages.pop(task, None) or self.leases.pop(task, None)
+            assert known is None or known[-1] <= at, "it was taken from its worker too soon"
+            self.messages[task] = (name, counter, at + CLAIM_WITHIN)
+        for stream in self.streams.values():
+            stream.messages.clear()
+            stream.times.clear()
 
     @invariant()
     def every_message_is_new_and_every_message_and_lease_is_honored(self) -> None:

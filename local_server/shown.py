@@ -1,0 +1,93 @@
+"""What is stored, as people read it: functions with their arguments, short results, values as text.
+
+Values are shown, never interpreted: of a parameter only the JSON in its base64 is read. What the SDK pickled beside it
+is shown as the text that it is.
+"""
+
+import base64
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+SHORT = 60  # characters of arguments or a result in a list
+_UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
+
+
+@lru_cache(1_024)
+def short(worker: str) -> str:
+    """Shorten a name ``group/id`` whose id is a UUID."""
+    return _UUID.sub(r"/\1", worker)
+
+
+@lru_cache(1_024)
+def kind(text: str | None) -> str:
+    """Return what a promise is by its tags: call, local, sleep, or promise."""
+    found = tags(text)
+    if "resonate:invoke" in found:
+        return "call"
+    if found.get("resonate:timeout") == "true":
+        return "sleep"
+    return "local" if found.get("resonate:scope") == "local" else "promise"
+
+
+def tags(text: str | None) -> dict[str, str]:
+    """Return the tags of a promise."""
+    return msgspec.json.decode(text, type=dict[str, str]) if text else {}
+
+
+def _data(text: str | None) -> bytes:
+    """Return the bytes that a parameter or value carries."""
+    if text is None or text == "{}":
+        return b""
+    return base64.b64decode(msgspec.json.decode(text).get("data", ""))
+
+
+def _decoded(text: str | None) -> Any:
+    """Return the JSON value that a parameter or value carries, None if it carries none."""
+    try:
+        return msgspec.json.decode(_data(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+@lru_cache(4_096)
+def call(param: str | None) -> tuple[str, str]:
+    """Return the function that a parameter names, and its arguments as short text."""
+    found = _decoded(param)
+    if not isinstance(found, dict) or not isinstance(found.get("func"), str):
+        return "", ""
+    args, kwargs = found.get("args"), found.get("kwargs")
+    words = [_short(one) for one in args] if isinstance(args, list) else []
+    if isinstance(kwargs, dict):
+        words += [f"{name}={_short(one)}" for name, one in kwargs.items()]
+    return found["func"], _cut(", ".join(words))
+
+
+@lru_cache(4_096)
+def result(text: str | None) -> str:
+    """Return a value as short text, nothing for none."""
+    found = _decoded(text)
+    return "" if found is None else _short(found)
+
+
+def _short(found: object) -> str:
+    return _cut(json.dumps(found, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def value(text: str | None, size: int) -> dict[str, Any]:
+    """Show a parameter or value: its headers as stored, and its data as text."""
+    if text is None:
+        return {"size": size, "large": True}
+    data = _data(text)
+    try:
+        content: str | None = data.decode()
+    except UnicodeDecodeError:
+        content = None
+    return {"size": len(data), "text": content, "headers": msgspec.json.decode(text).get("headers", {})}
