@@ -68,7 +68,7 @@ def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: 
         asyncio.run(serve(config), loop_factory=_new_event_loop)
     except StoreInUseError as error:
         raise click.ClickException(f"{error}; stop that one, or give --db another file") from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         raise click.ClickException(
             f"{db}: {error}; expected a database of this server, or a path for a new one"
         ) from None

@@ -11,7 +11,6 @@ PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
 PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
-PRAGMA busy_timeout = 0;          -- a file that another server holds is refused at once
 PRAGMA cache_size = -16384;       -- KiB of pages kept; the default 2,000 reads the upper index pages again and again
 """
 # A sync is cheapest when it changes nothing about the file but its content. The log is restarted from its beginning by
@@ -29,12 +28,14 @@ def connect(path: Path | None) -> sqlite3.Connection:
     Raises:
         StoreInUseError: another process has the file; the message names it.
         sqlite3.DatabaseError: the file is no database, or cannot be read or written.
+        OSError: there is no room for its log.
     """
-    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    # timeout 0: a file that another server holds is refused at once
+    db = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False)
+    schema = files("local_server").joinpath("schema.sql").read_text()
     try:
         db.executescript(PRAGMAS)
-        db.execute("BEGIN EXCLUSIVE")
-        db.executescript(files("local_server").joinpath("schema.sql").read_text())
+        db.executescript(f"BEGIN EXCLUSIVE; {schema} COMMIT;")
     except sqlite3.DatabaseError as error:
         db.close()
         if path and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:

@@ -64,11 +64,11 @@ class Callback(Struct, frozen=True):
     head: Raw | None
 
 
-class Schedule(Struct, frozen=True, rename="camel", omit_defaults=True):
+class Schedule(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A promise to be created again and again, as it is shown."""
 
     id: str
-    desc: str
+    desc: str = ""
     cron: str
     tags: Raw
     promise_id: str

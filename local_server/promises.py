@@ -45,7 +45,7 @@ def create(
         claim: (process id, ttl in ms) of the one who takes the task at once.
 
     Returns:
-        201, the promise, and the task if it was claimed; 200, the stored promise, None when it exists and the keys match.
+        201, the promise, and the task if it was claimed; 200, the stored promise, None if it exists and the keys match.
 
     Raises:
         Refusal: 40900 when it exists and the keys do not match; 40000 for a tag that makes no sense.

@@ -39,5 +39,18 @@ def as_task(row: tuple[Any, ...]) -> Task:
 
 def as_schedule(row: tuple[Any, ...]) -> Schedule:
     """Make a record of the columns ``SCHEDULE``."""
-    id_, desc, cron, tags, promise_id, promise_timeout, param, promise_tags, *rest = row
-    return Schedule(id_, desc, cron, Raw(tags), promise_id, promise_timeout, Raw(param), as_raw(promise_tags), *rest)
+    id_, desc, cron, tags, promise_id, promise_timeout, param, promise_tags, last, following, key, created_on = row
+    return Schedule(
+        id=id_,
+        desc=desc,
+        cron=cron,
+        tags=Raw(tags),
+        promise_id=promise_id,
+        promise_timeout=promise_timeout,
+        promise_param=Raw(param),
+        promise_tags=as_raw(promise_tags),
+        last_run_time=last,
+        next_run_time=following,
+        idempotency_key=key,
+        created_on=created_on,
+    )

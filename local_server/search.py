@@ -81,32 +81,23 @@ class Query(Struct, frozen=True):
         """Return what continues this search below a row."""
         return base64.urlsafe_b64encode(msgspec.json.encode(replace(self, below=below))).decode()
 
-    def fits(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether these tags hold all that are asked for."""
-        return all(tags.get(key) == value for key, value in self.tags.items())
-
 
 async def search(engine: Engine, query: Query) -> dict[str, Any]:
     """Return a page: ``{"cursor": str | None, table: [...]}``, the newest first; a full page has a cursor."""
     below = query.below or await engine.ask(lambda turn: turn.store.last(query.table) + 1)
     found: list[tuple[int, Promise | Schedule]] = []
     while below > 0 and len(found) < query.limit:
-        rows = await engine.ask(partial(_slice, query, below))
-        found += [row for row in rows if query.fits(_decoded(row[1].tags))]
+        found += await engine.ask(partial(_slice, query, below, query.limit - len(found)))
         below -= SLICE
-    page = found[: query.limit]
-    cursor = query.cursor(page[-1][0]) if len(page) == query.limit else None
-    return {"cursor": cursor, query.table: [shown for _, shown in page]}
+    cursor = query.cursor(found[-1][0]) if len(found) == query.limit else None
+    return {"cursor": cursor, query.table: [shown for _, shown in found]}
 
 
-def _slice(query: Query, below: int, turn: Turn) -> list[tuple[int, Promise]] | list[tuple[int, Schedule]]:
+def _slice(query: Query, below: int, limit: int, turn: Turn) -> list[tuple[int, Promise]] | list[tuple[int, Schedule]]:
+    tags = msgspec.json.encode(query.tags).decode() if query.tags else None
     if query.table == "schedules":
-        return turn.store.search_schedules(query.id, below, SLICE)
-    return turn.store.search_promises(query.id, query.states, below, SLICE)
-
-
-def _decoded(tags: msgspec.Raw | None) -> dict[str, str]:
-    return msgspec.json.decode(tags, type=dict[str, str]) if tags else {}
+        return turn.store.search_schedules(query.id, tags, below, SLICE, limit)
+    return turn.store.search_promises(query.id, query.states, tags, below, SLICE, limit)
 
 
 def _is_object(text: str) -> bool:

@@ -12,6 +12,10 @@ from local_server.model import Callback, Promise, PromiseState, Schedule, Task
 from local_server.rows import PROMISE, SCHEDULE, TASK, as_promise, as_raw, as_schedule, as_task, as_text
 
 LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
+# Of a search: a slice of the rows, by id, and by tags if any are wanted.
+MATCHES = """WHERE sort < :below AND sort >= :below - :depth AND id LIKE :like ESCAPE '\\'
+    AND (:wanted IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
+        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value)))"""
 
 
 def like(pattern: str) -> str:
@@ -106,15 +110,18 @@ class Store:
         return [as_promise(row) for row in rows]
 
     def search_promises(
-        self, pattern: str, states: tuple[PromiseState, ...], below: int, depth: int
+        self, pattern: str, states: tuple[PromiseState, ...], tags: str | None, below: int, depth: int, limit: int
     ) -> list[tuple[int, Promise]]:
-        """Return (sort, promise) of those that match among the ``depth`` newest with a sort below ``below``."""
+        """Return (sort, promise) of at most ``limit`` that match, among the ``depth`` newest below the sort ``below``.
+
+        ``tags`` is a JSON object of those that must be there, with these values.
+        """
         rows = self.db.execute(
-            f"""SELECT sort, {PROMISE} FROM promises WHERE sort < :below AND sort >= :below - :depth
-                AND id LIKE :like ESCAPE '\\' AND (:any OR state IN (:s0, :s1, :s2)) ORDER BY sort DESC""",
+            f"""SELECT sort, {PROMISE} FROM promises {MATCHES} AND (:any OR state IN (:s0, :s1, :s2))
+                ORDER BY sort DESC LIMIT :limit""",
             {
-                "below": below, "depth": depth, "like": like(pattern), "any": not states,
-                **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
+                "below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit,
+                "any": not states, **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
             },
         )  # fmt: skip
         return [(row[0], as_promise(row[1:])) for row in rows]
@@ -295,12 +302,13 @@ class Store:
         )
         return [as_schedule(row) for row in rows]
 
-    def search_schedules(self, pattern: str, below: int, depth: int) -> list[tuple[int, Schedule]]:
+    def search_schedules(
+        self, pattern: str, tags: str | None, below: int, depth: int, limit: int
+    ) -> list[tuple[int, Schedule]]:
         """Return (sort, schedule), as for promises."""
         rows = self.db.execute(
-            f"""SELECT sort, {SCHEDULE} FROM schedules WHERE sort < :below AND sort >= :below - :depth
-                AND id LIKE :like ESCAPE '\\' ORDER BY sort DESC""",
-            {"below": below, "depth": depth, "like": like(pattern)},
+            f"SELECT sort, {SCHEDULE} FROM schedules {MATCHES} ORDER BY sort DESC LIMIT :limit",
+            {"below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit},
         )
         return [(row[0], as_schedule(row[1:])) for row in rows]
 
