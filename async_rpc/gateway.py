@@ -73,9 +73,9 @@ def fan_out_workflow() -> Response:
 
 
 def promise_id(route: str) -> str:
-    """Return the id that this request asks for; 400 for a key that cannot be part of an id, and for a body with anything in it."""
+    """Return the id that this request asks for; 400 for a key that cannot be part of an id, and for a filled body."""
     if request.get_data().strip() not in (b"", b"{}"):
-        abort(400, f"found a body of {request.content_length} bytes, expected none or {{}}: the routes take no arguments")
+        abort(400, f"found a body of {request.content_length} bytes, expected none, or {{}}: there are no arguments")
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         expected = "1 to 64 characters of A-Z a-z 0-9 _ -, not only digits"

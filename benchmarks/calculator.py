@@ -4,8 +4,8 @@
     uv run python benchmarks/calculator.py --large      # minutes
 
 Two exp workers, on a server of its own with its database on disk; each run is under a fresh id, each figure is the
-best of 3 runs, since whatever else the machine does can only add to it. A balanced tree of 31 operators has 94 parts:
-31 times two halves and an operation, and the root.
+median of 5 runs, with the fastest and the slowest. A balanced tree of 31 operators has 94 parts: 31 times two halves and
+an operation, and the root.
 
 Where an operator takes 100 ms, two ops workers need 16 turns for what one does in 31 (64 for 127): the speed-up can be
 1.94 (1.98) at most, less the time to take the tree apart, which comes before the first operator. Exits 1 if the
@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 import click
 import psutil
@@ -29,7 +30,7 @@ from demo.processes import Child, LocalServer
 
 type Expr = int | tuple[str, Expr, Expr]
 
-RUNS = 3
+RUNS = 5
 DELAY = 0.1  # seconds that an operator takes when the overlap of two ops workers is measured
 SPEED_UP = 1.8
 SMALL = (32, 128)  # terms
@@ -75,10 +76,15 @@ def run(resonate: Resonate, terms: int, expr: Expr) -> float:
     return took
 
 
-def best(resonate: Resonate, terms: int) -> float:
-    """Return the time of the best of a few runs, after a short one that waits until every worker is connected."""
+def runs(resonate: Resonate, terms: int) -> list[float]:
+    """Return the times of some runs, after a short one that waits until every worker is connected."""
     run(resonate, 4, halves(4))
-    return min(run(resonate, terms, halves(terms)) for _ in range(RUNS))
+    return [run(resonate, terms, halves(terms)) for _ in range(RUNS)]
+
+
+def shown(times: list[float]) -> str:
+    """Return their median and range."""
+    return f"{median(times):.2f} s ({min(times):.2f} to {max(times):.2f})"
 
 
 def small(resonate: Resonate, server: LocalServer) -> bool:
@@ -86,19 +92,20 @@ def small(resonate: Resonate, server: LocalServer) -> bool:
     for terms in SMALL:
         parts = 3 * (terms - 1) + 1
         with workers(server, ops=2):
-            took = best(resonate, terms)
-        print(f"{terms - 1} operators, {parts} parts: {took:.2f} s, {parts / took:.0f} parts a second", flush=True)
+            times = runs(resonate, terms)
+        rate = parts / median(times)
+        print(f"{terms - 1} operators, {parts} parts: {shown(times)}, {rate:.0f} parts a second", flush=True)
     for terms in SMALL:
         with workers(server, 1, DELAY):
-            one = best(resonate, terms)
+            one = runs(resonate, terms)
         with workers(server, 2, DELAY):
-            two = best(resonate, terms)
+            two = runs(resonate, terms)
         print(
-            f"{terms - 1} operators of {DELAY * 1000:.0f} ms each: {one:.2f} s with 1 ops worker, "
-            f"{two:.2f} s with 2, speed-up {one / two:.2f}",
+            f"{terms - 1} operators of {DELAY * 1000:.0f} ms each: {shown(one)} with 1 ops worker, "
+            f"{shown(two)} with 2, speed-up {median(one) / median(two):.2f}",
             flush=True,
         )
-    return one / two >= SPEED_UP
+    return median(one) / median(two) >= SPEED_UP
 
 
 def large(resonate: Resonate, server: LocalServer) -> None:

@@ -3,14 +3,13 @@
     uv run benchmarks/factorial.py                          the local server, in memory and on a file
     uv run benchmarks/factorial.py --running 8001 8002      a server that runs already, the official one for instance
 
-Everything is measured in one run, as medians with the range. The machine's speed drifts, so the steps are also counted in
-SDK calls: one `requests` call on a new connection against a server that answers from a constant, measured in between.
+Everything is measured in one run, as medians with the range. The machine's speed drifts, so the steps are also counted
+in SDK calls: one `requests` call on a new connection to a server that answers from a constant, measured in between.
 """
 
 import http.client
 import json
 import os
-import random
 import statistics
 import tempfile
 import threading
@@ -232,7 +231,7 @@ def main(running: tuple[int, int] | None, rounds: int) -> None:
     try:
         constant_url = f"http://127.0.0.1:{constant.wait_for(r'port (\d+)').group(1)}"
         for kind in ["running"] if running else ["memory", "file"]:
-            first = random.randrange(10**6) * 1_000 if running else 0
+            first = int(time.time()) % 10**6 * 1_000 if running else 0  # not known to that server yet
             with served(kind, running) as server:
                 table = measure(server.env, server.child, rounds, first, constant_url)
             print(f"{kind}\n" + "\n".join(f"  {name:30}{samples}" for name, samples in table.items()), flush=True)

@@ -54,10 +54,11 @@ def takeover(examples: Examples, page: Page) -> None:
     """A factorial in which a worker was killed: its step was taken over."""
     names = ("worker-1", "worker-2", "worker-3")
     workers = {
-        name: examples.start("is running", "factorial_worker.py", "--id", name, "--delay", "0.5") for name in names
+        name: examples.start("is running", "factorial_worker.py", "--id", name, "--delay", "0.7") for name in names
     }
     examples.start("", "factorial_client.py", "9")
     held = page.wait_for_function(HOLDER, arg="factorial-6")
+    page.wait_for_timeout(400)  # of work, which is lost
     workers[held.json_value()].kill()
     expect(page.locator("#gone li.lost")).to_contain_text("lost while it held")
     expect(page.locator("#rows [data-id='factorial-3'] .run")).to_be_visible()

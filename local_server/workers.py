@@ -188,6 +188,7 @@ class Workers:
             worker.unclaimed.clear()
             worker.claimed.clear()
             worker.notified.clear()
+            self.crowded.update(worker.lines)  # what the turn had served from them waits again
         for task in held:
             if holder := self.named(task.recipient):
                 books = holder.claimed if task.state == "CLAIMED" else holder.unclaimed

@@ -12,6 +12,7 @@ import msgspec
 from local_server import promises, schedules, tasks, wire
 from local_server.errors import Refusal
 from local_server.model import Promise, Task, TaskKind
+from local_server.rows import PROMISE, TASK, as_promise, as_task
 from local_server.states import Completion
 from local_server.store import Store
 from local_server.turn import Turn
@@ -73,6 +74,8 @@ class Stage:
             self.store.commit()
             self._turn = None
         for delivery in turn.outbox.values():
+            task = self.task(delivery.task.id)
+            assert (task.state, task.counter) == ("ENQUEUED", delivery.task.counter), "its claim would be refused"
             delivery.stream.send(wire.message(delivery, "http://here"))
 
     def do[**P, T](self, operation: Callable[Concatenate[Turn, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -191,6 +194,14 @@ class Stage:
         task = self.store.task(task_id)
         assert task, f"there is no task {task_id}"
         return task
+
+    def promises(self) -> dict[str, Promise]:
+        """Return all promises by their ids."""
+        return {row[0]: as_promise(row) for row in self.store.db.execute(f"SELECT {PROMISE} FROM promises")}  # noqa: S608 - a constant
+
+    def tasks(self) -> dict[str, Task]:
+        """Return all tasks by their ids."""
+        return {row[0]: as_task(row) for row in self.store.db.execute(f"SELECT {TASK} FROM tasks")}  # noqa: S608 - likewise
 
     def dump(self) -> list[tuple[Any, ...]]:
         """Return every row of every table."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rules_stage import FAR, RecordingStream, Stage, refused
 
 from local_server import tasks
@@ -17,13 +17,14 @@ from local_server.states import Completion
 from local_server.tasks import CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN
 from local_server.workers import WINDOW, OsProcess
 
-PROMISES = st.sampled_from(["a", "b", "c", "a:b", "b:c"])
+PROMISES = st.sampled_from(["a", "b", "c", "a:b", "b:c", "d", "e", "f"])
+ROOTS = st.sampled_from(["a", "a:b"])
 WORKERS = st.sampled_from(["g/v", "g/w", "h/w"])
-ADDRESSES = st.sampled_from(["poll://any@g", "poll://any@g/w", "poll://uni@g/v", "poll://any@h", "x"])
+ADDRESSES = st.sampled_from(["poll://any@g", "poll://any@g", "poll://any@g/w", "poll://uni@g/v", "poll://any@h", "x"])
 TIMEOUTS = st.sampled_from([FAR, FAR, FAR, 30_000, 3_000, 300, -1])  # ms from now
-TTLS = st.sampled_from([0, 1_000, 10_000, 2**63 - 1])
+TTLS = st.sampled_from([10_000, 10_000, 1_000, 2**63 - 1, 0])
 EVENTS = st.sampled_from(["resolve", "reject", "cancel"])
-DURATIONS = [0, 100, CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN, CLAIM_WITHIN, 30_000]
+DURATIONS = [0, 1, 100, 100, CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN, CLAIM_WITHIN, 30_000]
 LIVE = ("INIT", "ENQUEUED", "CLAIMED")
 
 
@@ -46,6 +47,11 @@ class Rules(RuleBasedStateMachine):
         self.stage.store.close()
         self.folder.cleanup()
 
+    @initialize(known=st.booleans())
+    def start(self, known: bool) -> None:  # noqa: FBT001 - drawn
+        self.connect(["g/v"], known)
+        self.connect(["g/w"], not known)
+
     # requests; several of them may share a turn
 
     def request(self, kind: str, promise: str, other: str, recv: str, number: int, event: Completion) -> None:
@@ -53,7 +59,7 @@ class Rules(RuleBasedStateMachine):
             if kind == "create":
                 tags = {"invoke": recv} if recv != "x" else {}
                 tags |= {"timeout_": "true"} if event == "reject" else {}
-                tags |= {"delay": str(self.stage.now + 1_000)} if event == "cancel" else {}
+                tags |= {"delay": str(self.stage.now + 1_000)} if event == "cancel" and number < FAR else {}
                 self.stage.create(promise, timeout=self.stage.now + number, **tags)
             elif kind == "create and claim":
                 self.stage.create(promise, claim=("w", 10_000), invoke=recv)
@@ -61,12 +67,12 @@ class Rules(RuleBasedStateMachine):
             elif kind == "complete":
                 self.stage.complete(promise, event)
             else:
-                self.stage.call_back(promise, "resume" if event == "resolve" else "notify", other, recv)
+                self.stage.call_back(promise, "notify" if event == "reject" else "resume", other, recv)
 
     kinds = st.sampled_from(["create", "create", "create", "complete", "call back", "call back", "create and claim"])
-    requests = st.tuples(kinds, PROMISES, PROMISES, ADDRESSES, TIMEOUTS, EVENTS)
+    requests = st.tuples(kinds, PROMISES, ROOTS, ADDRESSES, TIMEOUTS, EVENTS)
 
-    @rule(requests=st.lists(requests, min_size=1, max_size=4))
+    @rule(requests=st.lists(requests, min_size=3, max_size=8))
     def ask(self, requests: list[tuple[str, str, str, str, int, Completion]]) -> None:
         with self.stage.turn():
             for request in requests:
@@ -75,12 +81,31 @@ class Rules(RuleBasedStateMachine):
     @precondition(lambda self: self.messages)
     @rule(data=st.data(), ttl=TTLS)
     def claim(self, data: st.DataObject, ttl: int) -> None:
+        self.claim_one(data, ttl)
+
+    def claim_one(self, data: st.DataObject, ttl: int) -> str:
         """A message that is not superseded can be claimed, at once or later."""
         task_id = data.draw(st.sampled_from(sorted(self.messages)))
         recipient, counter, _ = self.messages.pop(task_id)
         process = recipient.split("/")[1]
         assert self.stage.claim(task_id, counter, process, ttl).counter == counter
         self.leases[task_id] = (process, counter, ttl, self.stage.mono + ttl)
+        return task_id
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), leaves=st.lists(PROMISES, max_size=3), end=st.sampled_from(["leave", "resolve"]))
+    def work(self, data: st.DataObject, leaves: list[str], end: str) -> None:
+        """A worker runs a function until it has to wait for others, or to its end."""
+        task_id = self.claim_one(data, 10_000)
+        root, _, counter = self.stage.task(task_id).root, *self.leases.pop(task_id)[:2]
+        for leaf in leaves:
+            with contextlib.suppress(Refusal):
+                self.stage.create(leaf, invoke="poll://any@g")
+            if leaf != root:
+                self.stage.call_back(leaf, "resume", root, "poll://any@g")
+        if end == "resolve":
+            assert self.stage.complete(root) == 201
+        assert self.stage.do(tasks.complete, task_id, counter)[0] == (200 if end == "resolve" else 201)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), drop=st.booleans())
@@ -92,10 +117,11 @@ class Rules(RuleBasedStateMachine):
         else:
             assert self.stage.do(tasks.complete, task_id, counter)[0] == 201
 
+    @precondition(lambda self: self.counters)
     @rule(data=st.data(), counter=st.integers(1, 3))
     def claim_and_complete_what_may_be_gone(self, data: st.DataObject, counter: int) -> None:
         """Whatever a lost worker still asks is refused, or does no harm."""
-        task_id = data.draw(st.sampled_from(sorted(self.counters) or [""]))
+        task_id = data.draw(st.sampled_from(sorted(self.counters)))
         if task_id in self.messages or task_id in self.leases:
             return
         before = self.stage.dump()
@@ -106,35 +132,31 @@ class Rules(RuleBasedStateMachine):
             refused(lambda: self.stage.do(tasks.drop, task_id, counter))
             assert self.stage.dump() == before
 
-    @rule(process=st.sampled_from(["v", "w"]))
-    def heartbeat(self, process: str) -> None:
-        self.stage.do(tasks.heartbeat, process)
-        for task_id, (holder, counter, ttl, _) in self.leases.items():
-            if holder == process:
-                self.leases[task_id] = (holder, counter, ttl, self.stage.mono + ttl)
-
     # workers
 
-    @rule(name=WORKERS, known=st.booleans())
-    def connect(self, name: str, known: bool) -> None:  # noqa: FBT001 - drawn
-        if name in self.streams:
-            self.closed(name)
-        self.streams[name] = self.stage.connect(name, OsProcess(1, 0.0) if known else None)
+    @rule(names=st.lists(WORKERS, min_size=1, max_size=3), known=st.booleans())
+    def connect(self, names: list[str], known: bool) -> None:  # noqa: FBT001 - drawn
+        for name in names:
+            if name in self.streams:
+                self.closed(name)
+            self.streams[name] = self.stage.connect(name, OsProcess(1, 0.0) if known else None)
 
     @precondition(lambda self: self.streams)
-    @rule(data=st.data(), ends=st.booleans())
-    def disconnect(self, data: st.DataObject, ends: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(data=st.data(), what=st.sampled_from(["stream", "process", "server", "killed server"]))
+    def lose(self, data: st.DataObject, what: str) -> None:
+        if "server" in what:
+            self.restart(killed=what == "killed server")
+            return
         name = data.draw(st.sampled_from(sorted(self.streams)))
         self.closed(name)
-        if ends:
-            self.messages = {task: known for task, known in self.messages.items() if known[0] != name}
-            process = name.split("/")[1]
-            self.leases = {task: known for task, known in self.leases.items() if known[0] != process}
         del self.streams[name]
-        if ends:
-            self.stage.process_ends(name)
-        else:
+        if what == "stream":
             self.stage.disconnect(name)
+            return
+        process = name.split("/")[1]
+        self.messages = {task: known for task, known in self.messages.items() if known[0] != name}
+        self.leases = {task: known for task, known in self.leases.items() if known[0] != process}
+        self.stage.process_ends(name)
 
     def closed(self, name: str) -> None:
         """Note that less is certain of a worker whose stream is closed."""
@@ -149,12 +171,17 @@ class Rules(RuleBasedStateMachine):
 
     # time and restarts
 
-    @rule(ms=st.sampled_from(DURATIONS))
-    def wait(self, ms: int) -> None:
+    @rule(ms=st.sampled_from(DURATIONS), beats=st.sets(st.sampled_from(["v", "w"])))
+    def wait(self, ms: int, beats: set[str]) -> None:
+        """Let time pass after some have sent a heartbeat."""
+        for process in beats:
+            self.stage.do(tasks.heartbeat, process)
+        for task_id, (process, counter, ttl, _) in self.leases.items():
+            if process in beats:
+                self.leases[task_id] = (process, counter, ttl, self.stage.mono + ttl)
         self.stage.advance(ms)
 
-    @rule(killed=st.booleans())
-    def restart(self, killed: bool) -> None:  # noqa: FBT001 - drawn
+    def restart(self, *, killed: bool) -> None:
         before = self.stage.dump()
         self.stage.restart(killed=killed)
         for known, found in zip(before, self.stage.dump(), strict=True):
@@ -166,9 +193,6 @@ class Rules(RuleBasedStateMachine):
         self.leases = {task: (*known[:3], mono + known[2]) for task, known in self.leases.items()}
 
     # what must hold
-
-    def tasks(self) -> list[Task]:
-        return self.stage.store._tasks("TRUE")  # noqa: SLF001 - nothing but a test reads all
 
     def read_messages(self) -> None:
         """Note what was sent: never the same counter twice, and nothing of which another could still be certain."""
@@ -191,10 +215,14 @@ class Rules(RuleBasedStateMachine):
     @invariant()
     def every_message_is_new_and_every_message_and_lease_is_honored(self) -> None:
         self.read_messages()
-        found, ended = {task.id: task for task in self.tasks()}, self.ended_promises()
+        found, promises = self.stage.tasks(), self.stage.promises()
         for known in (self.messages, self.leases):
             for task_id in list(known):
-                if task_id not in found or found[task_id].root in ended or known[task_id][-1] <= self.stage.mono:
+                if (
+                    task_id not in found
+                    or _ended(promises.get(found[task_id].root))
+                    or known[task_id][-1] <= self.stage.mono
+                ):
                     del known[task_id]
         for task_id, (_, counter, _) in self.messages.items():
             assert (found[task_id].state, found[task_id].counter) == ("ENQUEUED", counter)
@@ -202,19 +230,15 @@ class Rules(RuleBasedStateMachine):
             task = found[task_id]
             assert (task.state, task.process, task.counter) == ("CLAIMED", process, counter)
 
-    def ended_promises(self) -> dict[str, Promise]:
-        found = self.stage.store.search_promises("*", (), 10**6, 10**6)
-        return {promise.id: promise for _, promise in found if promise.state != "PENDING"}
-
     @invariant()
     def a_promise_completes_once(self) -> None:
-        ended = self.ended_promises()
+        ended = {promise.id: promise for promise in self.stage.promises().values() if _ended(promise)}
         assert {promise: ended.get(promise) for promise in self.ended} == self.ended
         self.ended = ended
 
     @invariant()
     def counters_only_grow_and_what_has_ended_stays_so(self) -> None:
-        for task in self.tasks():
+        for task in self.stage.tasks().values():
             assert task.counter >= self.counters.get(task.id, 1)
             self.counters[task.id] = task.counter
             if task.state in ("COMPLETED", "TIMEDOUT"):
@@ -233,7 +257,7 @@ class Rules(RuleBasedStateMachine):
 
     @invariant()
     def one_task_of_a_root_runs_and_none_is_forgotten(self) -> None:
-        live = [task for task in self.tasks() if task.kind != "notify" and task.state in LIVE]
+        live = [task for task in self.stage.tasks().values() if task.kind != "notify" and task.state in LIVE]
         running = [task.root for task in live if task.state != "INIT"]
         assert len(running) == len(set(running))
         lines = dict(self.stage.store.db.execute("SELECT id, waits_for FROM tasks"))
@@ -244,7 +268,7 @@ class Rules(RuleBasedStateMachine):
     @invariant()
     def the_books_are_right_and_nobody_with_room_is_kept_waiting(self) -> None:
         held: dict[str, set[str]] = {worker.name: set() for worker in self.stage.workers}
-        for task in self.tasks():
+        for task in self.stage.tasks().values():
             if task.state in ("ENQUEUED", "CLAIMED") and task.recipient:
                 held[task.recipient].add(task.id)
         for worker in self.stage.workers:
@@ -255,5 +279,9 @@ class Rules(RuleBasedStateMachine):
                 assert all(task.kind == "notify" and "any" in task.recv for task in waiting) or not worker.has_room
 
 
+def _ended(promise: Promise | None) -> bool:
+    return promise is not None and promise.state != "PENDING"
+
+
 TestRules = Rules.TestCase
-TestRules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+TestRules.settings = settings(max_examples=120, stateful_step_count=40, deadline=None, derandomize=True)

@@ -172,7 +172,7 @@ def test_a_server_without_the_page_is_asked_by_the_wire_alone(server: LocalServe
     create(server, "top", parent="top")
     create(server, "inner", parent="top", invoke="poll://any@ops")
     lines = run("tree", "top", "--server", bare).lines
-    assert [line.split("  ")[0] for line in lines] == ["◌ top", "└ ◌ inner"]
+    assert [line.split("  ")[0] for line in lines] == ['◌ top work("top")', '└ ◌ inner work("inner")']
     assert "poll://any@ops" in lines[1]
     assert "found none of that id" in run("tree", "none", "--server", bare, status=1).output
     assert run("promises", "--server", bare).lines[0].startswith("◌ inner")

@@ -181,7 +181,7 @@ function newRow() {
   const fold = h("button", { type: "button", class: "fold", tabindex: "-1", "aria-hidden": "true" });
   return h("div", { class: "row", role: "row" },
     h("span", { class: "name", role: "gridcell" }, fold, h("span", { class: "shape" }), h("span", { class: "level" }), h("span", { class: "id" }), h("span", { class: "call" }), h("span", { class: "tag" }), h("span", { class: "tag taken" })),
-    h("span", { class: "where", role: "gridcell" }),
+    h("span", { class: "where", role: "gridcell" }, h("span"), h("span")),
     h("span", { class: "time", role: "gridcell" }),
     h("span", { class: "bar", role: "gridcell" }));
 }
@@ -218,8 +218,9 @@ function fill(row, place, height, scale) {
   put(call, [calls(node), node.result ? `→ ${node.result}` : ""].filter(Boolean).join(" "));
   put(note, node.again ? "shown above" : node.shared ? "shared" : "");
   put(taken, node.attempts > 1 ? `${node.attempts} attempts` : "");
-  put(where, node.where ?? "");
-  where.hidden = false;
+  const [, group, member] = /^(.*?)([/].*)?$/s.exec(node.where ?? "");
+  put(where.children[0], group);
+  put(where.children[1], member ?? ""); // is not cut off where there is little room
   where.title = node.where ?? "";
   name.title = `${node.id}\n${calls(node)}`;
   put(time, duration((node.completed ?? now()) - node.created));
