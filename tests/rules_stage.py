@@ -222,3 +222,19 @@ def refused(operation: Callable[[], object]) -> int:
     except Refusal as refusal:
         return refusal.code
     return 0
+
+
+ANY = "poll://any@g"
+PROCESS = OsProcess(1, 0.0)
+
+
+def sent(stream: RecordingStream) -> list[tuple[str | None, int | None]]:
+    """Return (task, counter) of the messages so far."""
+    return [(message.task, message.counter) for message in stream.messages]
+
+
+def work(stage: Stage, count: int, recv: str = ANY, first: int = 0) -> list[str]:
+    """Create promises that run somewhere; return the ids of their tasks."""
+    for n in range(first, first + count):
+        stage.create(f"p{n}", invoke=recv)
+    return [f"__invoke:p{n}" for n in range(first, first + count)]
