@@ -6,9 +6,10 @@ How data flows, and the only way it flows::
           -> COMMIT -> reply bytes, and deliveries -> event stream bytes
     clock -> the same rules -> the same COMMIT -> the same deliveries
 
-``http`` and ``streams`` speak HTTP, ``wire`` is the shape of what they carry, ``promises``, ``tasks`` and ``schedules``
-are the rules (they import no IO and take the time as an argument), ``states`` is their table, ``workers`` knows who is
-connected and what each holds, ``store`` is the only place with SQL, and ``engine`` runs the turns: rules, COMMIT, send.
+``protocol`` and ``http`` speak HTTP, ``wire`` is the shape of what they carry. ``promises``, ``tasks``, ``dispatch``
+and ``schedules`` are the rules (they import no IO and take the time as an argument), ``states`` is their table,
+``workers`` knows who is connected and what each holds. ``database`` opens the file, ``store`` has
+all the SQL of the rules, and ``engine`` runs the turns: rules, COMMIT, send.
 """
 
 from importlib.metadata import version

@@ -20,9 +20,6 @@ def durable(tmp_path: Path) -> Stage:
     return Stage(tmp_path / "db")
 
 
-# notifications
-
-
 def subscribed(stage: Stage, recv: str = "poll://uni@g/c") -> None:
     stage.create("p")
     stage.call_back("p", "notify", "s", recv)
