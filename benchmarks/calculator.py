@@ -4,8 +4,8 @@
     uv run python benchmarks/calculator.py --large      # minutes
 
 Two exp workers, on a server of its own with its database on disk; each run is under a fresh id, each figure is the
-median of 5 runs, with the fastest and the slowest. A balanced tree of 31 operators has 94 parts: 31 times two halves and
-an operation, and the root.
+median of 5 runs, with the fastest and the slowest. A balanced tree of 31 operators has 94 parts: 31 times two halves
+and an operation, and the root.
 
 Where an operator takes 100 ms, two ops workers need 16 turns for what one does in 31 (64 for 127): the speed-up can be
 1.94 (1.98) at most, less the time to take the tree apart, which comes before the first operator. Exits 1 if the

@@ -1,5 +1,7 @@
 """The rules of promises: created once, completed once, with everybody told who waits."""
 
+import re
+
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
@@ -178,10 +180,8 @@ def _sleeper(turn: Turn, sleep: str) -> str | None:
 
 
 def _delay(tags: dict[str, str]) -> int | None:
-    try:
-        return min(int(tags["resonate:delay"]), 2**63 - 1)
-    except (KeyError, ValueError):
-        return None
+    text = tags.get("resonate:delay", "")
+    return min(int(text), 2**63 - 1) if re.fullmatch(r"[+-]?\d{1,19}", text, re.ASCII) else None
 
 
 def _not_found(promise_id: str) -> Refusal:
