@@ -11,7 +11,7 @@ PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
 PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
-PRAGMA cache_size = -16384;       -- KiB of pages kept; the default 2,000 reads the upper index pages again and again
+PRAGMA cache_size = -4096;         -- KiB of pages kept: the upper pages of every index, however much is stored
 """
 # A sync is cheapest when it changes nothing about the file but its content. The log is restarted from its beginning by
 # each checkpoint (every 1,000 pages), so once its blocks are written no commit has to grow it.
