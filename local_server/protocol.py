@@ -1,7 +1,7 @@
 """HTTP/1.1 on a connection: requests are parsed as they come, answered in order, each answer in one write.
 
 The parser is llhttp, by httptools. What stands here is what the SDK's pattern asks for: it opens a connection for every
-call, so the cost of a request is the cost of a connection. Measured once against uvicorn with the same parser, a request
+call, so the cost of a request is that of a connection. Measured once against uvicorn with the same parser, a request
 takes half the CPU, because no task is started for it and head and body leave in one system call.
 """
 
