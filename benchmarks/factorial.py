@@ -9,6 +9,7 @@ in SDK calls: one `requests` call on a new connection to a server that answers f
 
 import http.client
 import json
+import logging
 import os
 import statistics
 import tempfile
@@ -227,6 +228,7 @@ def measure(
 @click.option("--rounds", default=5, show_default=True)
 def main(running: tuple[int, int] | None, rounds: int) -> None:
     """Measure, and print a table for each kind of store."""
+    logging.getLogger("resonate").setLevel(logging.ERROR)  # the client here outlives the servers
     constant = Child.python("constant", "benchmarks/constant_server.py")
     try:
         constant_url = f"http://127.0.0.1:{constant.wait_for(r'port (\d+)').group(1)}"

@@ -19,7 +19,7 @@ class Status:
     """The line below a run that takes longer than a second, and a word about workers that do not answer."""
 
     def __init__(self, expr: Expr) -> None:
-        self._total = 3 * measure(expr)[0] + 1  # an operator is three parts: two halves and the operation
+        self._total = measure(expr)[0]
         self._last: Progress | None = None
         self._since = 0.0
         self._told: set[str] = set()

@@ -149,21 +149,21 @@ def test_missing_groups_are_named_and_a_run_left_by_ctrl_c_can_be_come_back_to(
     prompt: Callable[[], Terminal], start: Start
 ) -> None:
     terminal = prompt()
-    terminal.line("6 * 7")
+    terminal.line("6 * (3 + 4)")
     run = terminal.sees(RUN).group(1)
-    terminal.sees("0 of 4 parts done, 1 known")
+    terminal.sees("0 of 5 parts done, 1 known")
     terminal.sees("nothing from group exp for 3 s, parts waiting for it: 1; .*GRP=exp")
     workers(start, "exp/lhs")
-    terminal.sees("2 of 4 parts done, 4 known")
+    terminal.sees("1 of 5 parts done, 4 known")
     terminal.sees("nothing from group ops for 3 s, parts waiting for it: 1; .*GRP=ops")
     terminal.keys(CTRL_C)
     terminal.sees(f"left; to come back to the run: attach {run}")
     terminal.line("attach nowhere")
     terminal.sees("cannot find the run 'nowhere'")
     terminal.line(f"attach {run}")
-    terminal.sees("2 of 4 parts done, 4 known")
+    terminal.sees("1 of 5 parts done, 4 known")
     workers(start, "ops/1")
-    terminal.sees(r"6\*7\n= 42\n")
+    terminal.sees(r"6\*\(3\+4\)\n= 42\n")
     terminal.line("exit")
     assert terminal.wait() == 0
 
