@@ -62,7 +62,7 @@ class _EventStream:
 
     def __init__(self, exchange: Exchange) -> None:
         self.send = exchange.write
-        self.close = exchange.end_stream
+        self.close, self.cut = exchange.end_stream, exchange.cut_stream
 
 
 class Listener:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 from local_server import liveness, tasks
 from local_server.engine import Engine
@@ -13,12 +14,21 @@ from local_server.workers import OsProcess, Stream, Worker
 logger = logging.getLogger(__name__)
 
 
+@dataclass
+class Displaced:
+    """A process under whose name another one has connected, until it has ended."""
+
+    watch: Watch
+    claimed: dict[str, int]  # what it had claimed by then: counters by task id
+
+
 class Presence:
     """Tells the rules who is there."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._watches: dict[Worker, Watch] = {}
+        self._displaced: dict[OsProcess, Displaced] = {}
         self._lookups: set[asyncio.Task[None]] = set()
 
     def restore(self) -> None:
@@ -27,24 +37,23 @@ class Presence:
             self._watch(self._engine.workers.get(*name.split("/", 1)), OsProcess(pid, started))
 
     def connect(self, group: str, member: str, stream: Stream, peer: EndPoint, here: EndPoint) -> Worker:
-        """Note that a worker listens on a stream; an older stream of the same name is closed.
+        """Note that a worker listens on a stream, in place of an older stream of the same name, which is closed.
 
         The process behind it is looked up meanwhile, by the two ends of the connection.
         """
         worker = self._engine.workers.get(group, member)
         replaced, worker.stream = worker.stream, None
+        claimed: dict[str, int] = {}
 
         def connected(turn: Turn) -> None:
+            claimed.update(tasks.counters(turn, worker.claimed))
             worker.stream, worker.overdue = stream, False
             if replaced:
                 tasks.disconnected(turn, worker)
             tasks.connected(turn, worker)
 
         self._engine.tell(connected)
-        if replaced:
-            logger.warning("%s connected again; its older stream is closed", worker.name)
-            replaced.close()
-        lookup = asyncio.create_task(self._identify(worker, stream, peer, here))
+        lookup = asyncio.create_task(self._identify(worker, stream, replaced, claimed, peer, here))
         self._lookups.add(lookup)
         lookup.add_done_callback(self._lookups.discard)
         return worker
@@ -60,12 +69,45 @@ class Presence:
 
         self._engine.tell(disconnected)
 
-    async def _identify(self, worker: Worker, stream: Stream, peer: EndPoint, here: EndPoint) -> None:
+    async def _identify(
+        self,
+        worker: Worker,
+        stream: Stream,
+        replaced: Stream | None,
+        claimed: dict[str, int],
+        peer: EndPoint,
+        here: EndPoint,
+    ) -> None:
         process = await asyncio.to_thread(liveness.find, peer, here)
-        if process is None or worker.stream is not stream or process == worker.process:
+        older = worker.process if worker.process != process else None
+        twins = process is not None and older is not None and liveness.is_alive(older)
+        if replaced and twins:
+            replaced.cut()  # after a clean end the SDK comes back at once: the two would take turns all the time
+        elif replaced:
+            replaced.close()
+        if process is None or worker.stream is not stream or worker.process == process:
             return
+        if older:
+            if twins and older not in self._displaced:
+                logger.warning(
+                    "%s is the name of processes %d and %d: work goes to the one that connected last; "
+                    "give each an id of its own", worker.name, older.pid, process.pid,
+                )  # fmt: skip
+            self._displace(worker, older, claimed)
         self._engine.tell(lambda turn: turn.store.set_process(worker.name, process.pid, process.started))
         self._watch(worker, process)
+
+    def _displace(self, worker: Worker, process: OsProcess, claimed: dict[str, int]) -> None:
+        """Leave what a process has claimed to itself; its end frees that, and not the end of its successor."""
+        worker.claimed -= claimed.keys()
+        if process in self._displaced:
+            self._displaced[process].claimed.update(claimed)
+        else:
+            self._displaced[process] = Displaced(Watch(process, lambda: self._displaced_ended(process)), claimed)
+
+    def _displaced_ended(self, process: OsProcess) -> None:
+        claimed = self._displaced.pop(process).claimed
+        self._engine.tell(lambda turn: tasks.lose_claims(turn, claimed, f"process {process.pid} ended"))
 
     def _watch(self, worker: Worker, process: OsProcess) -> None:
         if worker in self._watches:
@@ -89,5 +131,5 @@ class Presence:
         for worker in self._engine.workers:
             if worker.stream:
                 worker.stream.close()
-        for watch in self._watches.values():
+        for watch in (*self._watches.values(), *(one.watch for one in self._displaced.values())):
             watch.close()

@@ -73,6 +73,10 @@ class Exchange:
         """End the stream, and the connection."""
         self._connection.end_stream()
 
+    def cut_stream(self) -> None:
+        """Close the connection without an end of the stream."""
+        self._connection.transport.close()
+
 
 class Connection(asyncio.Protocol):
     """A connection of a client; ``handle`` is called with each request, one at a time."""

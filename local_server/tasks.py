@@ -246,6 +246,18 @@ def process_gone(turn: Turn, worker: Worker) -> None:
         settle(turn, task)
 
 
+def counters(turn: Turn, ids: set[str]) -> dict[str, int]:
+    """Return the counters of tasks, by their ids."""
+    return {task.id: task.counter for task in _tasks(turn, ids)}
+
+
+def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:
+    """Free those tasks that are still claimed with these counters."""
+    for task in _tasks(turn, set(claimed)):
+        if task.state == "CLAIMED" and task.counter == claimed[task.id]:
+            lose(turn, task, reason)
+
+
 def restarted(turn: Turn) -> None:
     """Take over what the server's last run left: leases get their full ttl once, messages a moment to be claimed."""
     turn.store.reset_notifications(turn.due_in(NOTIFY_WITHIN))

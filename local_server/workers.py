@@ -26,6 +26,9 @@ class Stream(Protocol):
     def close(self) -> None:
         """End the stream."""
 
+    def cut(self) -> None:
+        """Close the connection in the middle of the stream, which its reader takes for a fault."""
+
 
 @dataclass(frozen=True)
 class OsProcess:

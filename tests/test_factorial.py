@@ -5,10 +5,12 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import psutil
 import pytest
+import requests
 from resonate import Resonate
 from resonate.options import Options
 
@@ -180,6 +182,42 @@ def test_server_killed_during_the_last_step_still_notifies_the_waiting_client(
         assert result(waiting) == math.factorial(4)
     finally:
         server.stop()
+
+
+def test_two_workers_of_one_name_each_answer_for_what_they_hold(
+    server: LocalServer, worker: Start, client: Start
+) -> None:
+    def connected(pid: int) -> None:
+        """Wait until the server knows that this process is the one behind its name."""
+        deadline = time.monotonic() + 20
+        while pid not in [
+            worker["pid"]
+            for group in requests.get(f"{server.url}/ui/workers", timeout=5).json()["groups"]
+            for worker in group["workers"]
+        ]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    older = worker("twin", "--delay", "3")
+    connected(older.pid)
+    first = client(1)
+    holder_of(1, older)
+    newer = worker("twin", "--delay", "3")
+    connected(newer.pid)
+    server.child.wait_for(f"factorial-worker/twin is the name of processes {older.pid} and {newer.pid}: ")
+    older.wait_for("Retrying in 5 sec")  # its stream is cut: after a clean end it would take the name back at once
+    newer.kill()
+    assert result(first) == 1
+    assert (steps(older, newer), older.running) == ([1], True)
+
+    connected(older.pid)  # it connects again, 5 s after it lost its stream
+    second = client(2)
+    holder_of(2, older)
+    newest = worker("twin")
+    connected(newest.pid)
+    older.kill()
+    newest.wait_for(r"of 2$", timeout=LEASE / 2)
+    assert result(second) == 2
 
 
 def test_worker_paused_beyond_its_lease_exits_and_the_result_is_right(worker: Start, client: Start) -> None:
