@@ -3,10 +3,12 @@
 import contextlib
 import math
 import os
+import re
 import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +18,7 @@ from resonate.options import Options
 
 from demo.processes import Child, ChildError, LocalServer
 
+README = Path(__file__).parent.parent / "README.md"
 Start = Callable[..., Child]
 LEASE = 10  # seconds; what happens sooner did not wait for a lease to end
 
@@ -282,6 +285,14 @@ def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Sta
     (line,) = client.lines
     assert f"No server at http://127.0.0.1:{nowhere['RESONATE_PORT_STORE']}" in line
     assert "uv run local-server" in line
+
+
+def test_behind_a_proxy_what_the_readme_exports_leads_past_it(start: Start, nowhere: dict[str, str]) -> None:
+    past = re.search(r"export NO_PROXY=(\S+)`", README.read_text())
+    assert past
+    proxied = {"http_proxy": f"{nowhere['RESONATE_HOST']}:{nowhere['RESONATE_PORT_STORE']}", "no_proxy": past[1]}
+    start("w1", "factorial_worker.py", env=proxied)
+    assert result(start("client", "factorial_client.py", "3", env=proxied)) == math.factorial(3)
 
 
 def test_a_client_without_server_waits_for_one(server: LocalServer, worker: Start, client: Start) -> None:
