@@ -1,11 +1,13 @@
 """Child processes whose output can be waited for: what the demo, the tests and the benchmarks start and kill.
 
-A child's standard output and error are read line by line as they come. Waiting is always for a condition with a
-deadline, and ends at once when the child has died, with its log in the error.
+A child's standard output and error are read as they come, and whoever asks for the lines gets all that it has printed
+by then: who has seen the effect of a step also sees the line that the child printed before it. Waiting is always for a
+condition with a deadline, and ends at once when the child has died, with its log in the error.
 """
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -28,7 +30,6 @@ class Child:
 
     Attributes:
         name: what people call it, for instance ``worker-1``.
-        lines: every line it has printed so far, without line ends.
         status: its exit status (negative: the signal that ended it) once it has ended and all it said is in ``lines``.
     """
 
@@ -48,10 +49,13 @@ class Child:
             argv: the command.
             env: set on top of this process's environment.
             cwd: where it runs; by default the folder of the project.
-            on_line: called with (name, line) from a thread as each line comes.
+            on_line: called with (name, line) as each line comes, from a thread or by who asks for the lines; it may not
+                wait for one who does.
         """
         self.name = name
-        self.lines: list[str] = []
+        self._lines: list[str] = []
+        self._begun = b""  # of a line whose end has not come yet
+        self._all = False  # no more will come
         self.status: int | None = None
         self._on_line = on_line
         self._changed = threading.Condition()
@@ -62,11 +66,11 @@ class Child:
             stderr=subprocess.STDOUT,
             cwd=cwd or ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-            text=True,
-            encoding="utf-8",
-            errors="replace",
+            bufsize=0,
             start_new_session=True,
         )
+        assert self._process.stdout is not None  # noqa: S101 - stdout=PIPE
+        self._output = self._process.stdout
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
 
@@ -76,19 +80,35 @@ class Child:
         return cls(name, [sys.executable, *argv], **options)  # type: ignore[arg-type]
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - stdout=PIPE
-        with self._process.stdout as output:
-            for text in output:
-                line = text.rstrip("\n")
-                with self._changed:
-                    self.lines.append(line)
-                    self._changed.notify_all()
-                if self._on_line:
-                    self._on_line(self.name, line)
+        with self._output:
+            while not self._all:
+                select.select([self._output], [], [])
+                self.catch_up()
         status = self._process.wait()
         with self._changed:
             self.status = status
             self._changed.notify_all()
+
+    def catch_up(self) -> None:
+        """Take all that it has printed by now."""
+        with self._changed:
+            while not self._all and select.select([self._output], [], [], 0)[0]:
+                some = os.read(self._output.fileno(), 65_536)
+                *ended, self._begun = (self._begun + some).split(b"\n")
+                if not some:
+                    self._all = True
+                    ended += [self._begun] if self._begun else []
+                for line in (text.decode(errors="replace").rstrip("\r") for text in ended):
+                    self._lines.append(line)
+                    if self._on_line:
+                        self._on_line(self.name, line)
+                self._changed.notify_all()
+
+    @property
+    def lines(self) -> list[str]:
+        """Every line it has printed so far, without line ends."""
+        self.catch_up()
+        return self._lines
 
     @property
     def pid(self) -> int:

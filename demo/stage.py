@@ -44,7 +44,7 @@ class Stage:
     """Everything that must be gone at the end. Nothing is started but by ``start``, so ``close`` misses nothing."""
 
     def __init__(self, narrator: Narrator, interrupts: Interrupts) -> None:
-        self.lines: list[Line] = []
+        self._lines: list[Line] = []
         self.killed: list[Child] = []
         self._narrator, self._interrupts = narrator, interrupts
         self._children: list[Child] = []
@@ -75,9 +75,16 @@ class Stage:
 
     def _on_line(self, who: str, text: str) -> None:
         with self._changed:
-            self.lines.append(Line(time.time(), who, text))
+            self._lines.append(Line(time.time(), who, text))
             self._narrator.say(who, text)
             self._changed.notify_all()
+
+    @property
+    def lines(self) -> list[Line]:
+        """Every line that any process has printed so far."""
+        for child in list(self._children):
+            child.catch_up()
+        return self._lines
 
     def wait_for(self, pattern: str, *, of: Child | None = None) -> Line:
         """Return the first line that matches the regular expression, of one process or of any; see ``wait_until``."""
@@ -107,7 +114,7 @@ class Stage:
                 otherwise = f"{otherwise} in {DEADLINE:g} s"
                 raise of.error(otherwise) if of else ChildError(otherwise)
             with self._changed:
-                if len(self.lines) == heard:
+                if len(self._lines) == heard:
                     self._changed.wait(LOOK)
 
     def _ended(self, awaited: Child | None) -> Child | None:
