@@ -139,12 +139,13 @@ class Child:
         seen, found = 0, 0
         with self._changed:
             while True:
-                for line in self.lines[seen:]:
+                lines = self.lines
+                for line in lines[seen:]:
                     if match := re.search(pattern, line):
                         found += 1
                         if found == times:
                             return match
-                seen = len(self.lines)
+                seen = len(lines)
                 if self.status is not None:
                     raise self.error(f"ended with {self.status} before {times} x {pattern!r}")
                 left = deadline - time.monotonic()

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from wire_client import Wire
 
 from demo.processes import Child, LocalServer
+
+settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
 @pytest.hookimpl(wrapper=True)

@@ -231,13 +231,13 @@ def test_numbers_of_more_digits_than_python_prints_by_itself_are_no_limit(start:
     ],
 )
 def test_bad_input_is_refused_in_one_line_before_anything_is_sent(
-    server: LocalServer, start: Start, arguments: list[str], status: int, message: str
+    memory_server: LocalServer, children: list[Child], arguments: list[str], status: int, message: str
 ) -> None:
-    asked = start("asked", *COMMAND, *arguments)
+    children.append(asked := Child.python("asked", *COMMAND, *arguments, env=memory_server.env))
     assert asked.wait() == status
     assert message in asked.output
     assert "Traceback" not in asked.output
-    assert requests.get(f"{server.url}/promises?id=*", timeout=5).json()["promises"] == []
+    assert requests.get(f"{memory_server.url}/promises?id=*", timeout=5).json()["promises"] == []
 
 
 def test_a_promise_of_another_program_is_no_run_to_come_back_to(server: LocalServer, start: Start) -> None:

@@ -259,8 +259,9 @@ def test_a_thousand_levels_deep_works(worker: Start, client: Start) -> None:
 
 
 @pytest.mark.parametrize("n", ["-1", "ten", "1.5", "5001", "1e3", ""])
-def test_bad_input_is_refused_before_anything_is_sent(start: Start, n: str) -> None:
-    client = start("client", "factorial_client.py", "--", n, env={"RESONATE_PORT_STORE": "1"})
+def test_bad_input_is_refused_before_anything_is_sent(children: list[Child], n: str) -> None:
+    client = Child.python("client", "factorial_client.py", "--", n, env={"RESONATE_PORT_STORE": "1"})
+    children.append(client)
     assert client.wait() == 2
     assert client.lines[-1].endswith(f"found {n}; expected an integer from 0 to 5000")
 

@@ -286,4 +286,4 @@ def _ended(promise: Promise | None) -> bool:
 
 
 TestRules = Rules.TestCase
-TestRules.settings = settings(max_examples=50, stateful_step_count=40, deadline=None, derandomize=True)
+TestRules.settings = settings(max_examples=50, stateful_step_count=40)
