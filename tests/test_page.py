@@ -212,6 +212,20 @@ def test_search_finds_a_call_by_its_whole_id_though_it_is_no_root(page: Page, se
     expect(page.locator("#graph-title")).to_have_text("inner")
 
 
+def test_rows_of_the_run_before_are_gone_while_the_chosen_one_is_on_its_way(page: Page, server: LocalServer) -> None:
+    create(server, "older")
+    create(server, "newer")
+    run_of(page, "newer").click()
+    expect(page.locator("#rows [role=row]")).to_have_count(1)
+    page.route("**/ui/tree/older*", lambda _: None)
+    run_of(page, "older").click()
+    expect(page.locator("#rows [role=row]")).to_have_count(0)
+    page.unroute("**/ui/tree/older*")  # which lets those on the way go on
+    expect(page.locator("#rows [role=row]")).to_have_count(1)
+    page.locator("#rows [role=row]").click()
+    expect(page.locator("#details h2")).to_have_text("older")
+
+
 HOSTILE = [
     "<img src=x onerror=document.title='broken'>",
     "'\"><script>document.title='broken'</script>",

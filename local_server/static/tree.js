@@ -42,6 +42,8 @@ export const shownRoot = () => root;
 export async function open(id) {
   root = id;
   nodes = [];
+  visible = [];
+  rows.replaceChildren(); // a click must not meet a row of the tree before
   limit = active = 0;
   folded.clear();
   box.scrollTop = 0;
@@ -65,6 +67,8 @@ export async function refresh(force = false) {
 export function clear() {
   root = null;
   nodes = [];
+  visible = [];
+  rows.replaceChildren();
   $("graph").hidden = true;
 }
 
