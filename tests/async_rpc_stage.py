@@ -84,7 +84,7 @@ class Stage:
         deadline = time.monotonic() + DEADLINE
         while (promise := self.promise(id)).get("state") not in states:
             assert time.monotonic() < deadline, f"{id} is {promise or 'missing'}, not {states}"
-            time.sleep(0.02)
+            time.sleep(0.1)
         return promise
 
     def create(self, id: str, target: str, func: str, *args: object) -> None:  # noqa: A002 - the server's own word

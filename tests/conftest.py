@@ -1,5 +1,6 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from wire_client import Wire
 
 from demo.processes import Child, LocalServer
 
+sys.dont_write_bytecode = False  # or each of the processes side by side compiles all tests anew, at each run
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 

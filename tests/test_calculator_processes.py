@@ -252,4 +252,4 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_DEADLINE
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.1)

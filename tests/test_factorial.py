@@ -199,7 +199,7 @@ def test_two_workers_of_one_name_each_answer_for_what_they_hold(
             for worker in group["workers"]
         ]:
             assert time.monotonic() < deadline
-            time.sleep(0.01)
+            time.sleep(0.1)
 
     older = worker("twin", "--delay", "3")
     connected(older.pid)
