@@ -1,7 +1,4 @@
-"""An HTTP server that answers everything from a constant: the unit in which the other benchmarks count.
-
-The standard library's server, which every machine has in the same version as its Python.
-"""
+"""An HTTP server, the standard library's, that answers from a constant: the unit in which factorial.py counts."""
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 

@@ -13,7 +13,7 @@ Start a server and the workers, each in a terminal of its own, and calculate:
     uv run calculator "(1 + 2) * (3 - 4)"     one value; without an expression: a prompt
 
 Two numbers are not taken apart: their operation goes to ops at once. The published example sends each of them to an
-``=`` of its own, a third of all its calls.
+``=`` of its own, in a balanced tree a third of all its calls.
 
 Every call is a durable promise: the expression is stored before it is sent, the value before anybody sees it. A worker
 that dies costs the step it was in; another member of its group does that step again and no other. A name such as

@@ -1,16 +1,15 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from rules_stage import Stage
 from wire_client import Wire
 
 from demo.processes import Child, LocalServer
 
-sys.dont_write_bytecode = False  # or each of the processes side by side compiles all tests anew, at each run
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
@@ -54,6 +53,18 @@ def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
         return child
 
     return start
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """The rules of the server without its sockets and clock, in memory."""
+    return Stage()
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Stage:
+    """The same on a file, to be closed and opened again."""
+    return Stage(tmp_path / "db")
 
 
 @pytest.fixture(scope="module")

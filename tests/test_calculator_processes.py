@@ -5,13 +5,13 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import requests
 from calculator_stage import COMMAND, Start, answer, balanced, value, workers
+from wire_client import until
 
 from demo.processes import START_DEADLINE, Child, ChildError, LocalServer
 
@@ -93,7 +93,7 @@ def test_a_named_worker_is_a_preference_and_uni_is_a_condition(server: LocalServ
         print("value", Resonate.remote(group="asker").options(target=sys.argv[1]).rpc(sys.argv[2], "=", 5))
         """
     only_lhs = start("only-lhs", "-c", script, "poll://uni@exp/lhs", "only-lhs")
-    wait_until(lambda: requests.get(f"{server.url}/promises/only-lhs", timeout=5).ok)
+    until(lambda: requests.get(f"{server.url}/promises/only-lhs", timeout=5).ok)
     lhs_or_any = start("lhs-or-any", "-c", script, "poll://exp/lhs", "lhs-or-any")
     lhs_or_any.wait_for("value 5")
     assert rhs.count("exp/rhs: 5") == 1
@@ -133,7 +133,7 @@ def test_a_run_that_starts_over_in_another_worker_sends_nothing_twice(server: Lo
     asked = start("asked", *COMMAND, "(1 + 2) * (3 + 4) * 5")
     ops.wait_for("^ops/1: ")
     five = f"{server.url}/promises/calculator-(1+2)*(3+4)*5.2"
-    wait_until(lambda: requests.get(five, timeout=5).json().get("state") == "RESOLVED")
+    until(lambda: requests.get(five, timeout=5).json().get("state") == "RESOLVED")
     for worker in exp:
         worker.kill()
     (heir,) = workers(start, "exp/heir")
@@ -189,7 +189,7 @@ def test_a_second_signal_ends_a_worker_at_once(start: Start) -> None:
 
 def test_ctrl_c_leaves_the_run_to_itself_and_tells_the_way_back(server: LocalServer, start: Start) -> None:
     asked = start("asked", *COMMAND, "20 + 22")
-    wait_until(lambda: requests.get(f"{server.url}/promises/calculator-20+22", timeout=5).ok)
+    until(lambda: requests.get(f"{server.url}/promises/calculator-20+22", timeout=5).ok)
     asked.signal(signal.SIGINT)
     assert asked.wait() == 130
     assert asked.lines == ["left; to come back to the run: uv run calculator --id 'calculator-20+22'"]
@@ -200,7 +200,7 @@ def test_ctrl_c_leaves_the_run_to_itself_and_tells_the_way_back(server: LocalSer
 def test_a_run_that_somebody_cancels_is_a_failure(server: LocalServer, start: Start) -> None:
     asked = start("asked", *COMMAND, "20 + 22")
     promise = f"{server.url}/promises/calculator-20+22"
-    wait_until(lambda: requests.get(promise, timeout=5).ok)
+    until(lambda: requests.get(promise, timeout=5).ok)
     requests.patch(promise, json={"state": "REJECTED_CANCELED"}, timeout=5).raise_for_status()
     assert asked.wait() == 1
     assert "the run calculator-20+22 failed: " in asked.lines[-1]
@@ -246,10 +246,3 @@ def test_a_promise_of_another_program_is_no_run_to_come_back_to(server: LocalSer
     asked = start("asked", *COMMAND, "--id", "other")
     assert asked.wait() == 1
     assert asked.output == "'other' is no run of the calculator"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

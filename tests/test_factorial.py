@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import requests
 from resonate import Resonate
 from resonate.options import Options
+from wire_client import until
 
 from demo.processes import Child, ChildError, LocalServer
 
@@ -192,14 +192,12 @@ def test_two_workers_of_one_name_each_answer_for_what_they_hold(
 ) -> None:
     def connected(pid: int) -> None:
         """Wait until the server knows that this process is the one behind its name."""
-        deadline = time.monotonic() + 20
-        while pid not in [
-            worker["pid"]
-            for group in requests.get(f"{server.url}/ui/workers", timeout=5).json()["groups"]
-            for worker in group["workers"]
-        ]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+
+        def pids() -> list[int | None]:
+            groups = requests.get(f"{server.url}/ui/workers", timeout=5).json()["groups"]
+            return [worker["pid"] for group in groups for worker in group["workers"]]
+
+        until(lambda: pid in pids())
 
     older = worker("twin", "--delay", "3")
     connected(older.pid)

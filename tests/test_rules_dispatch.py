@@ -1,24 +1,11 @@
 """Who is offered what, and when: the choice of a worker, its window, one task of a root at a time, delays."""
 
-from pathlib import Path
-
 import pytest
 from rules_stage import ANY, FAR, PROCESS, START, Stage, pending, refused, sent, work
 
 from local_server import errors, promises, tasks
 from local_server.dispatch import CLAIM_WITHIN
 from local_server.workers import WINDOW
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Stage:
-    return Stage(tmp_path / "db")
-
 
 # the choice of a worker
 

@@ -1,8 +1,5 @@
 """What becomes of a task whose holder is lost: leases, closed streams, processes that end, restarts of the server."""
 
-from pathlib import Path
-
-import pytest
 from rules_stage import ANY, PROCESS, Stage, refused, sent, work
 
 from local_server import errors, tasks
@@ -10,17 +7,6 @@ from local_server.dispatch import CLAIM_WITHIN
 from local_server.tasks import CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN
 from local_server.turn import Turn
 from local_server.workers import WINDOW
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Stage:
-    return Stage(tmp_path / "db")
-
 
 # leases
 

@@ -1,23 +1,10 @@
 """How the end of a promise reaches a client that waits for it, and may be away."""
 
-from pathlib import Path
-
-import pytest
 from rules_stage import ANY, PROCESS, START, Message, Stage, refused, sent, work
 
 from local_server import errors, promises
 from local_server.dispatch import NOTIFY_WITHIN, SETTLE_AFTER
 from local_server.workers import WINDOW
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-def durable(tmp_path: Path) -> Stage:
-    return Stage(tmp_path / "db")
 
 
 def subscribed(stage: Stage, recv: str = "poll://uni@g/c") -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from demo.processes import LocalServer
+from demo.processes import START_DEADLINE, LocalServer
 
 DEADLINE = 10.0  # seconds for one answer or message
 FAR = 99_999_999_999_999  # a time-out that does not come
@@ -181,7 +181,7 @@ class Wire:
 
 def until[T](condition: Callable[[], T]) -> T:
     """Ask again until the condition holds; return what it gave."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + START_DEADLINE
     while not (found := condition()):
         assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.01)
