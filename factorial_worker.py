@@ -48,19 +48,15 @@ def factorial(ctx, n):
 
 def main() -> None:
     """Serve until a signal asks to stop; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def on_signal(*_: object) -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is handled, here and in all threads to come, until sigwait
     resonate.start()
     print(f"Factorial worker is running... (id {options.id}, process {os.getpid()})", flush=True)
-    stop.wait()
+    signal.sigwait(signals)
     print("Factorial worker is stopping...", flush=True)
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     # stop() finishes and stores the step in hand. With the server gone it would wait for ever: ten seconds, then.
     last_resort = threading.Timer(10, os._exit, [1])
     last_resort.daemon = True

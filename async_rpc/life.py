@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -26,7 +27,7 @@ def live(resonate: Resonate, group: str, node: str, serve: Callable[[], object] 
     resonate.start()
     try:
         print(f"{group} is ready: id {node}, pid {os.getpid()}", flush=True)
-        (serve or threading.Event().wait)()
+        (serve or _wait)()
     except SystemExit:
         pass
     # stop() ends the step that runs and stores it, and would wait for ever for a server that is gone.
@@ -34,6 +35,11 @@ def live(resonate: Resonate, group: str, node: str, serve: Callable[[], object] 
     guard.daemon = True
     guard.start()
     resonate.stop()
+
+
+def _wait() -> None:
+    while True:
+        time.sleep(1)  # in slices: a signal that comes just before one begins does not end it
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

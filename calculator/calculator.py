@@ -30,7 +30,6 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from types import FrameType
 from typing import Any
 
 import click
@@ -104,18 +103,14 @@ def work(group: str, name: str, delay: float) -> None:
     resonate.register(sub, name="-")
     resonate.register(mul, name="*")
 
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)  # asked twice
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is handled, here and in all threads to come, until sigwait
     resonate.start()
     print(f"{group}/{name} is ready, pid {os.getpid()}; Ctrl-C ends it", flush=True)
-    stop.wait()
+    signal.sigwait(signals)
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     deadline = threading.Timer(STOP_DEADLINE, give_up, [f"{group}/{name}"])
     deadline.daemon = True

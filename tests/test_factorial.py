@@ -331,7 +331,7 @@ def test_a_second_signal_ends_a_worker_at_once_though_the_server_is_gone(
     leaving.wait_for("is stopping")
     assert leaving.running
     leaving.signal(signal.SIGTERM)
-    assert leaving.wait(timeout=5) == 1
+    assert leaving.wait(timeout=5) == -signal.SIGTERM
 
 
 def test_a_worker_is_a_process_of_its_own_that_its_ready_line_names(worker: Start) -> None:
