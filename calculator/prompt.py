@@ -1,8 +1,11 @@
 """The calculator as a person meets it: a prompt, or one expression and its value."""
 
+import os
+import signal
 import sys
 import time
 import uuid
+from types import FrameType
 
 from resonate.errors import ResonateError
 
@@ -12,6 +15,7 @@ from calculator.parser import Expr, ParseError, canonical, measure
 WELCOME = "Whole numbers, + - * and parentheses. `attach ID` comes back to a run; `exit` or Ctrl-D leaves."
 FAILURES = (ParseError, LimitError, RunError, ResonateError)
 PROMPT = "❯ "  # noqa: RUF001 - the published example's
+CLEAR = "\r\x1b[K"  # takes the line of the cursor away
 SILENCE = 3.0  # seconds without a new value after which the missing groups are named
 
 
@@ -32,7 +36,7 @@ class Status:
             self._tell_of({group: parts for group, parts in progress.waiting.items() if group not in self._told})
         if sys.stderr.isatty():
             text = f"{progress.done} of {self._total} parts done, {progress.known} known"
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR}{text}", end="", file=sys.stderr, flush=True)
 
     def _tell_of(self, waiting: dict[str, int]) -> None:
         """Say once for each group that it does not answer; whether it is slow or absent, nobody but itself can tell."""
@@ -48,7 +52,7 @@ class Status:
     def clear(self) -> None:
         """Take the line away."""
         if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print(CLEAR, end="", file=sys.stderr, flush=True)
 
 
 def once(text: str, run_id: str | None, *, fresh: bool) -> int:
@@ -59,19 +63,30 @@ def once(text: str, run_id: str | None, *, fresh: bool) -> int:
     client = Client()
     try:
         if run_id:
+            leave_at_ctrl_c(run_id)
             expr = client.find(run_id)
         else:
             expr = read(text)
             run_id = str(uuid.uuid4()) if fresh else stable_id(expr)
+            leave_at_ctrl_c(run_id)
             client.send(run_id, expr)
         print(value_of(client, run_id, expr))
-    except KeyboardInterrupt:
-        print(f"left; to come back to the run: uv run calculator --id '{run_id}'", file=sys.stderr)
-        return 130
     except FAILURES as error:
         print(explained(error), file=sys.stderr)
         return 2 if isinstance(error, (ParseError, LimitError)) else 1
     return 0
+
+
+def leave_at_ctrl_c(run_id: str) -> None:
+    """From now on, let Ctrl-C end this process with status 130 and tell the way back to the run, which goes on."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:  # an exception gets lost in a finalizer
+        clear = CLEAR if sys.stderr.isatty() else ""
+        told = f"{clear}left; to come back to the run: uv run calculator --id '{run_id}'\n"
+        os.write(sys.stderr.fileno(), told.encode())
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
 
 
 def repeat() -> int:

@@ -1,5 +1,6 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from wire_client import Wire
 
 from demo.processes import Child, LocalServer
 
+# Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
