@@ -38,7 +38,7 @@ def main() -> int:
     sys.set_int_max_str_digits(0)  # 1,559! has more than the 4,300 digits that Python converts by default
     promise_id = f"factorial-{n}"
 
-    def leave(*_: object) -> None:  # here and now: an exception gets lost where it meets a finalizer
+    def leave(*_: object) -> None:  # raises nothing: an exception is lost if a finalizer runs just then
         come_back = f"the run goes on without this client; to come back to it: uv run factorial_client.py {n}"
         os.write(sys.stderr.fileno(), f"Stopped waiting for {promise_id}; {come_back}\n".encode())
         os._exit(130)

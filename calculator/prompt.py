@@ -80,7 +80,7 @@ def once(text: str, run_id: str | None, *, fresh: bool) -> int:
 def leave_at_ctrl_c(run_id: str) -> None:
     """From now on, let Ctrl-C end this process with status 130 and tell the way back to the run, which goes on."""
 
-    def leave(_number: int, _frame: FrameType | None) -> None:  # an exception gets lost in a finalizer
+    def leave(_number: int, _frame: FrameType | None) -> None:  # an exception could get lost in a finalizer
         clear = CLEAR if sys.stderr.isatty() else ""
         told = f"{clear}left; to come back to the run: uv run calculator --id '{run_id}'\n"
         os.write(sys.stderr.fileno(), told.encode())
