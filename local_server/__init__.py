@@ -12,7 +12,4 @@ and ``schedules`` are the rules (they import no IO and take the time as an argum
 all the SQL of the rules, and ``engine`` runs the turns: rules, COMMIT, send.
 """
 
-from importlib.metadata import version
-
-__version__ = version("durable-examples")
 WIRE_VERSION = "0.7.25"  # of the official server whose wire this one speaks

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from local_server import WIRE_VERSION, __version__
+from local_server import WIRE_VERSION
 from local_server.config import LOOPBACK, Config
 from local_server.database import StoreInUseError
 from local_server.engine import Engine
@@ -43,7 +43,9 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 @click.option(
     "--poll-port", type=click.IntRange(0, 65535), default=8002, help="Port of the event streams; 0: likewise."
 )
-@click.version_option(__version__, message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}")
+@click.version_option(
+    package_name="durable-examples", message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}"
+)
 @click.pass_context
 def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: int, poll_port: int) -> None:
     """Serve durable promises and tasks to workers of the Resonate SDK, and a page to watch them at the API's address.
