@@ -1,7 +1,9 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,14 +38,31 @@ def children(request: pytest.FixtureRequest) -> Iterator[list[Child]]:
             child.kill()
 
 
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a free port that goes to nobody else, also while the server that is told to listen on it is down."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may listen beside it
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port on which nobody listens."""
+    with held_port() as port:
+        yield port
+
+
 @pytest.fixture
 def server(tmp_path: Path, children: list[Child]) -> Iterator[LocalServer]:
-    """A local server of the test's own, on free ports, its database in the test's folder."""
-    local = LocalServer(tmp_path)
-    children.append(local.child)
-    yield local
-    if local.child.running:
-        local.kill()
+    """A local server of the test's own, its database in the test's folder, its ports free for it to come back to."""
+    with held_port() as port, held_port() as poll_port:
+        local = LocalServer(tmp_path, "--port", str(port), "--poll-port", str(poll_port))
+        children.append(local.child)
+        yield local
+        if local.child.running:
+            local.kill()
 
 
 @pytest.fixture

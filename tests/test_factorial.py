@@ -5,7 +5,6 @@ import math
 import os
 import re
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,25 +270,19 @@ def test_a_stored_error_is_shown_as_the_error_it_is(server: LocalServer, client:
     assert failed.lines == ["factorial-7 failed: ValueError: out of fingers"]
 
 
-@pytest.fixture
-def nowhere() -> dict[str, str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return {"RESONATE_HOST": "http://127.0.0.1", "RESONATE_PORT_STORE": str(free.getsockname()[1])}
-
-
-def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Start, nowhere: dict[str, str]) -> None:
-    client = start("client", "factorial_client.py", "--no-retry", env=nowhere)
+def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Start, nowhere: int) -> None:
+    env = {"RESONATE_HOST": "http://127.0.0.1", "RESONATE_PORT_STORE": str(nowhere)}
+    client = start("client", "factorial_client.py", "--no-retry", env=env)
     assert client.wait() == 1
     (line,) = client.lines
-    assert f"No server at http://127.0.0.1:{nowhere['RESONATE_PORT_STORE']}" in line
+    assert f"No server at http://127.0.0.1:{nowhere}" in line
     assert "uv run local-server" in line
 
 
-def test_behind_a_proxy_what_the_readme_exports_leads_past_it(start: Start, nowhere: dict[str, str]) -> None:
+def test_behind_a_proxy_what_the_readme_exports_leads_past_it(start: Start, nowhere: int) -> None:
     past = re.search(r"export NO_PROXY=(\S+)`", README.read_text())
     assert past
-    proxied = {"http_proxy": f"{nowhere['RESONATE_HOST']}:{nowhere['RESONATE_PORT_STORE']}", "no_proxy": past[1]}
+    proxied = {"http_proxy": f"http://127.0.0.1:{nowhere}", "no_proxy": past[1]}
     start("w1", "factorial_worker.py", env=proxied)
     assert result(start("client", "factorial_client.py", "3", env=proxied)) == math.factorial(3)
 

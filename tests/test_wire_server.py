@@ -73,11 +73,9 @@ def test_a_port_that_is_taken_is_named(option: str) -> None:
     assert f"127.0.0.1:{port}: Address already in use; another server" in line
 
 
-def test_one_port_for_both_is_refused() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    assert f":{port}: Address already in use" in refusal(command("--in-memory", "--port", port, "--poll-port", port), 1)
+def test_one_port_for_both_is_refused(nowhere: int) -> None:
+    line = refusal(command("--in-memory", "--port", str(nowhere), "--poll-port", str(nowhere)), 1)
+    assert f":{nowhere}: Address already in use" in line
 
 
 # the database
