@@ -31,6 +31,7 @@ def main(example: str | None, *, keep: bool) -> None:
         status = _perform(stage, interrupts, [example] if example else list(PLAYS), keep=keep)
     finally:
         stage.close()
+        interrupts.close()
     sys.exit(status)
 
 

@@ -15,6 +15,9 @@ class Interrupted(BaseException):
         self.is_ctrl_c = number == signal.SIGINT
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Interrupts:
     """From its creation on, the first signal raises Interrupted in ``raised`` and nowhere else; the others do nothing.
 
@@ -25,8 +28,13 @@ class Interrupts:
     def __init__(self) -> None:
         self._number: int | None = None
         self._may_raise = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
+
+    def close(self) -> None:
+        """Let no signal change the status any more: a Python that ends gives those it handles their default back."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._number is None:

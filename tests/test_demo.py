@@ -270,6 +270,17 @@ def test_twenty_interrupts_at_random_moments_leave_nothing(build: Callable[[str]
         one.result()
 
 
+def test_signals_up_to_the_very_end_change_nothing_after_the_first(house: House) -> None:
+    demo = Child("demo", [DEMO, "factorial"], env=house.env)
+    demo.wait_for("watch it")
+    demo.signal(signal.SIGHUP)
+    while demo.running:
+        demo.signal(signal.SIGINT)
+        time.sleep(0.002)  # of CPU for the demo to get to its end
+    assert demo.wait(DEADLINE) == 128 + signal.SIGHUP
+    house.check_clean(demo.output)
+
+
 def test_a_process_that_fails_shows_its_log_and_the_demo_fails(house: House, tmp_path: Path) -> None:
     (tmp_path / "resonate.py").write_text("raise SystemExit('this SDK is broken')\n")
     demo = Child("demo", [DEMO, "factorial"], env={**house.env, "PYTHONPATH": str(tmp_path)})
