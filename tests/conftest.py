@@ -1,6 +1,7 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from demo.processes import Child, LocalServer
 
 # Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# nohup, and a script that starts the tests in its background, ignore signals for all that comes after them; what has a
+# handler starts with the default in a child.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
