@@ -29,19 +29,7 @@ def stage(server: LocalServer, start: Callable[..., Child]) -> Iterator[Stage]:
         yield stage
 
 
-def test_each_route_answers_with_its_message_and_the_id_of_its_promise(stage: Stage) -> None:
-    stage.gateway()
-    stage.services("abcdefghi")
-    for route, message in ANSWERS.items():
-        answer = stage.post(route)
-        assert (answer.status_code, answer.json()) == (200, {"message": message})
-        assert answer.headers["Promise-Id"] == route
-        answer = stage.post(route, "my-key_1")
-        assert (answer.status_code, answer.json()) == (200, {"message": message})
-        assert answer.headers["Promise-Id"] == f"{route}.my-key_1"
-
-
-def test_the_curl_commands_of_the_readme_answer_as_it_says(stage: Stage) -> None:
+def test_the_curl_commands_of_the_readme_answer_as_it_says_and_a_key_is_part_of_the_id(stage: Stage) -> None:
     stage.gateway()
     stage.services("abcdefghi")
     commands = re.findall(r"^(curl .*http://127.0.0.1:5000/[\w-]+) +# (\{.*?\})", README.read_text(), re.MULTILINE)
@@ -50,6 +38,11 @@ def test_the_curl_commands_of_the_readme_answer_as_it_says(stage: Stage) -> None
         words = shlex.split(command.replace("http://127.0.0.1:5000", stage.url))
         output = subprocess.run([*words, "--silent"], capture_output=True, check=True, timeout=DEADLINE).stdout
         assert json.loads(output) == json.loads(expected)
+    for route, message in ANSWERS.items():
+        for key, promise in ((None, route), ("my-key_1", f"{route}.my-key_1")):
+            answer = stage.post(route, key)
+            assert (answer.status_code, answer.json()) == (200, {"message": message})
+            assert answer.headers["Promise-Id"] == promise
 
 
 def test_fifty_callers_of_each_route_with_keys_of_their_own_all_get_answers_and_exactly_one_run_each(
