@@ -27,13 +27,13 @@ live(resonate, "{group}", "test")
 
 
 class Stage:
-    """A server, a gateway and services; all but the server are started by the test."""
+    """A server, a gateway (at ``url``, if it runs already) and services."""
 
-    def __init__(self, server: LocalServer, start: Callable[..., Child]) -> None:
+    def __init__(self, server: LocalServer, start: Callable[..., Child], url: str = "") -> None:
         self.server = server
         self._start = start
         self._pool = ThreadPoolExecutor(256)
-        self.url = ""
+        self.url = url
 
     def __enter__(self) -> Self:
         return self

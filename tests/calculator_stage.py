@@ -1,8 +1,9 @@
 """What the calculator tests share: its workers and its one-shot command as real processes."""
 
+import time
 from collections.abc import Callable
 
-from demo.processes import Child
+from demo.processes import START_DEADLINE, Child
 
 COMMAND = ["-m", "calculator.calculator"]
 Start = Callable[..., Child]
@@ -29,6 +30,14 @@ def value(asked: Child) -> str:
 def answer(start: Start, *arguments: str) -> str:
     """Run the one-shot command to its good end and return the value that it printed."""
     return value(start(f"calculator {' '.join(arguments)}", *COMMAND, *arguments))
+
+
+def connected(start: Start, *exp: Child) -> None:
+    """Return when each of these workers has served a part sent to it by preference."""
+    deadline = time.monotonic() + START_DEADLINE
+    while not all(worker.count(rf"{worker.name}: 1\+1$") for worker in exp):
+        assert time.monotonic() < deadline
+        answer(start, "--fresh", "(1 + 1) * (1 + 1)")
 
 
 def balanced(levels: int, first: int = 1) -> str:

@@ -24,12 +24,17 @@ for number in (signal.SIGINT, signal.SIGHUP):
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first: at the end the others would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Append the output of every process of a failed test to its report."""
+    """Append the output of every process of a failed test, and of those that its module shares, to its report."""
     report = yield
     if report.failed:
-        for child in getattr(item, "children", []) + getattr(item, "shared", []):
+        for child in getattr(item, "children", []) + getattr(item.getparent(pytest.Module), "children", []):
             report.sections.append((f"output of {child.name} (pid {child.pid})", child.output))
     return report
 
@@ -71,9 +76,8 @@ def server(tmp_path: Path, children: list[Child]) -> Iterator[LocalServer]:
             local.kill()
 
 
-@pytest.fixture
-def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
-    """Start ``python *argv`` under a name, led to the test's server by its environment."""
+def starter(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
+    """Return what starts ``python *argv`` under a name, led to the server by its environment."""
 
     def start(name: str, *argv: str | Path, env: dict[str, str] | None = None) -> Child:
         child = Child.python(name, *argv, env={**server.env, **(env or {})})
@@ -81,6 +85,12 @@ def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
         return child
 
     return start
+
+
+@pytest.fixture
+def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
+    """Start a process of the test's own."""
+    return starter(server, children)
 
 
 @pytest.fixture
@@ -96,18 +106,26 @@ def durable(tmp_path: Path) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def memory_server() -> Iterator[LocalServer]:
+def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
     local = LocalServer(None)
+    request.node.children = [local.child]
     yield local
     status, faults = local.stop(), local.child.count("ERROR|Traceback")
     assert (status, faults) == (0, 0), local.child.output
 
 
+@pytest.fixture(scope="module")
+def start_shared(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
+    """Start a process for all tests of a module, none of which ends it."""
+    yield starter(memory_server, request.node.children)
+    for child in request.node.children[1:]:
+        child.kill()
+
+
 @pytest.fixture
-def wire(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Wire]:
+def wire(memory_server: LocalServer) -> Iterator[Wire]:
     """A client of the module's server."""
-    request.node.shared = [memory_server.child]
     client = Wire(memory_server)
     yield client
     client.close()

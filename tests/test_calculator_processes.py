@@ -1,68 +1,19 @@
 """What the calculator promises, with real workers and a real kill -9."""
 
-import shlex
 import signal
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import requests
-from calculator_stage import COMMAND, Start, answer, balanced, value, workers
+from calculator_stage import COMMAND, Start, answer, balanced, connected, value, workers
 from wire_client import until
 
-from demo.processes import START_DEADLINE, Child, ChildError, LocalServer
+from demo.processes import ChildError, LocalServer
 
 WITHOUT_A_LEASE = 8.0  # seconds; a lease lasts 10, so what ends sooner did not wait for one to end
-
-
-def connected(start: Start, *exp: Child) -> None:
-    """Return when each of these workers has served a part sent to it by preference."""
-    deadline = time.monotonic() + START_DEADLINE
-    while not all(worker.count(rf"{worker.name}: 1\+1$") for worker in exp):
-        assert time.monotonic() < deadline
-        answer(start, "--fresh", "(1 + 1) * (1 + 1)")
-
-
-def test_the_halves_go_to_the_named_workers_by_preference_and_the_operators_to_the_pool(start: Start) -> None:
-    ops = workers(start, "ops/1", "ops/2")
-    lhs, rhs = workers(start, "exp/lhs", "exp/rhs")
-    connected(start, lhs, rhs)
-    assert answer(start, "8 + (2 + 3) * (4 - 5) - 6 * 7") == "-39"
-    for part in ("8+(2+3)*(4-5)", "8", "2+3"):
-        assert lhs.lines.count(f"exp/lhs: {part}") == 1
-        assert f"exp/rhs: {part}" not in rhs.lines
-    for part in ("6*7", "(2+3)*(4-5)", "4-5"):
-        assert rhs.lines.count(f"exp/rhs: {part}") == 1
-        assert f"exp/lhs: {part}" not in lhs.lines
-    for number in range(2, 8):  # halves of an operation on two numbers are not sent
-        assert lhs.count(f": {number}$") == rhs.count(f": {number}$") == 0
-    for operation in (r"2 \+ 3", "4 - 5", r"6 \* 7", r"5 \* -1", r"8 \+ -5", "3 - 42"):
-        assert sum(worker.count(f"^{worker.name}: {operation}$") for worker in ops) == 1
-
-
-def test_the_same_expression_again_with_other_spaces_runs_nothing_and_fresh_runs_it_anew(start: Start) -> None:
-    lhs, ops = workers(start, "exp/lhs", "ops/1")
-    assert answer(start, "(1 + 2) * (3 - 4)") == "-3"
-    worked = len(lhs.lines), len(ops.lines)
-    assert answer(start, "((1+2))*( 3-4 )") == "-3"
-    assert (len(lhs.lines), len(ops.lines)) == worked
-    assert answer(start, "--fresh", "(1 + 2) * (3 - 4)") == "-3"
-    assert ops.count(r"1 \+ 2") == ops.count("3 - 4") == ops.count(r"3 \* -1") == 2
-
-
-def test_each_line_is_a_run_of_its_own(
-    server: LocalServer, children: list[Child], tmp_path: Path, start: Start
-) -> None:
-    _, ops = workers(start, "exp/lhs", "ops/1")
-    (tmp_path / "lines").write_text("20 + 2\n\n20 + 2\n")
-    typing = ["/bin/sh", "-c", f"exec {shlex.join([sys.executable, *COMMAND])} <{tmp_path}/lines"]
-    children.append(prompt := Child("prompt", typing, env=server.env))
-    assert prompt.wait() == 0
-    assert prompt.lines.count("= 22") == 2
-    assert ops.count(r"20 \+ 2") == 2
 
 
 def test_a_killed_lhs_that_held_work_is_replaced_by_rhs_at_once(
@@ -205,39 +156,6 @@ def test_a_run_that_somebody_cancels_is_a_failure(server: LocalServer, start: St
     assert asked.wait() == 1
     assert "the run calculator-20+22 failed: " in asked.lines[-1]
     assert "canceled" in asked.lines[-1]
-
-
-def test_numbers_of_more_digits_than_python_prints_by_itself_are_no_limit(start: Start) -> None:
-    workers(start, "exp/lhs", "exp/rhs", "ops/1")
-    nines = "9" * 3_000
-    assert answer(start, f"-{nines} * {nines}") == "-" + "9" * 2_999 + "8" + "0" * 2_999 + "1"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["2/3"], 2, "position 2: found '/', expected +, -, * or the end\n    2/3\n     ^"),
-        (["1", "+"], 2, "position 4: found the end, expected a number, - or (\n    1 +\n       ^"),
-        ([""], 2, "position 1: found the end, expected a number, - or (\n    \n    ^"),
-        (["1" + "+1" * 701], 2, "the expression has 701 operators inside each other, at most 700 can be sent"),
-        (["--id", "nowhere"], 1, "cannot find the run 'nowhere': "),
-        (["--id", "a?b"], 1, "'a?b' is no id of a run: blanks, ?, # and % never stand in one"),
-        (["--id", "nowhere", "1"], 2, "give an expression, or the --id of a run to come back to, not both"),
-        (["--group", "expo"], 2, "'expo' is not one of 'exp', 'ops'"),
-        (["--group", "exp", "1+1"], 2, "a worker (--group exp) takes no expression, found '1+1'"),
-        (["--group", "exp", "--fresh"], 2, "--fresh is for an expression, found none"),
-        (["--group", "ops", "--delay", "-1"], 2, "-1.0 is not in the range x>=0"),
-        (["--group", "exp", "--delay", "1"], 2, "--delay is for workers of group ops"),
-    ],
-)
-def test_bad_input_is_refused_in_one_line_before_anything_is_sent(
-    memory_server: LocalServer, children: list[Child], arguments: list[str], status: int, message: str
-) -> None:
-    children.append(asked := Child.python("asked", *COMMAND, *arguments, env=memory_server.env))
-    assert asked.wait() == status
-    assert message in asked.output
-    assert "Traceback" not in asked.output
-    assert requests.get(f"{memory_server.url}/promises?id=*", timeout=5).json()["promises"] == []
 
 
 def test_a_promise_of_another_program_is_no_run_to_come_back_to(server: LocalServer, start: Start) -> None:

@@ -138,6 +138,7 @@ def check_table(rows: dict[str, list[str]], runs: list[tuple[str, str]], killed:
     assert float(rows["recovery"][0].partition(" ")[0]) == pytest.approx(recovery, abs=0.3)
 
 
+@pytest.mark.long
 def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
     demo = Child("demo", [DEMO], env=house.env)
     assert demo.wait(DEADLINE) == 0, demo.output

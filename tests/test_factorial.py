@@ -68,27 +68,17 @@ def stored(server: LocalServer, n: int, *, value: object) -> None:
     end(f"factorial-{n}", headers=headers, data=data)
 
 
-def test_steps_are_spread_over_all_workers_of_the_group(worker: Start, client: Start) -> None:
+def test_steps_are_spread_over_all_workers_of_the_group_and_none_is_run_twice(worker: Start, client: Start) -> None:
     workers = [worker(name) for name in ("w1", "w2", "w3")]
     assert result(client(15)) == math.factorial(15)
     assert steps(*workers) == list(range(1, 16))
     assert all(steps(child) for child in workers)
-
-
-def test_second_client_with_the_same_n_runs_nothing_and_gets_the_stored_value(worker: Start, client: Start) -> None:
-    only = worker("w1")
-    assert result(client(6)) == result(client(6)) == math.factorial(6)
-    assert steps(only) == [1, 2, 3, 4, 5, 6]
-
-
-def test_factorials_share_the_steps_that_they_have_in_common(worker: Start, client: Start) -> None:
-    only = worker("w1")
-    assert result(client(5)) == math.factorial(5)
-    assert result(client(8)) == math.factorial(8)
-    assert steps(only) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert result(client(5)) == math.factorial(5)
-    assert result(client(3)) == math.factorial(3)
-    assert steps(only) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert result(client(15)) == math.factorial(15)  # as stored
+    assert steps(*workers) == list(range(1, 16))
+    assert result(client(18)) == math.factorial(18)  # three steps more
+    assert steps(*workers) == list(range(1, 19))
+    assert result(client(3)) == math.factorial(3)  # was a step of another
+    assert steps(*workers) == list(range(1, 19))
 
 
 def test_survivors_finish_what_a_killed_worker_had_in_hand_and_run_nothing_else_again(
@@ -220,6 +210,7 @@ def test_two_workers_of_one_name_each_answer_for_what_they_hold(
     assert result(second) == 2
 
 
+@pytest.mark.long
 def test_worker_paused_beyond_its_lease_exits_and_the_result_is_right(worker: Start, client: Start) -> None:
     paused = worker("w1", "--delay", "0.5")
     waiting = client(3)
@@ -249,6 +240,7 @@ def test_results_beyond_the_digits_that_python_converts_by_default_are_printed(
         sys.set_int_max_str_digits(limit)
 
 
+@pytest.mark.long
 def test_a_thousand_levels_deep_works(worker: Start, client: Start) -> None:
     workers = [worker(name) for name in ("w1", "w2", "w3")]
     assert result(client(1_000), timeout=100) == math.factorial(1_000)

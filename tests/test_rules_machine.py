@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -285,5 +286,5 @@ def _ended(promise: Promise | None) -> bool:
     return promise is not None and promise.state != "PENDING"
 
 
-TestRules = Rules.TestCase
+TestRules = pytest.mark.long(Rules.TestCase)
 TestRules.settings = settings(max_examples=50, stateful_step_count=40)

@@ -16,6 +16,12 @@ from demo.processes import Child, LocalServer
 Run = Callable[..., Child]
 
 
+@pytest.fixture(scope="module")
+def server(memory_server: LocalServer) -> LocalServer:
+    """One for all tests here, each of which has ids of its own."""
+    return memory_server
+
+
 @pytest.fixture
 def run(start: Callable[..., Child]) -> Run:
     """Run a command to its end; ``status`` is what it must exit with."""
@@ -104,16 +110,16 @@ def test_a_tree_shows_siblings_and_what_is_shared(server: LocalServer, run: Run)
 
 def test_promises_are_listed_newest_first_and_filtered(server: LocalServer, run: Run) -> None:
     for n in range(3):
-        create(server, f"job-{n}")
-    requests.patch(f"{server.url}/promises/job-1", json={"state": "REJECTED"}, timeout=10).raise_for_status()
-    assert [line.split()[1] for line in run("promises").lines] == ["job-2", "job-1", "job-0"]
-    assert [line.split()[1] for line in run("promises", "job-*", "--limit", "1").lines] == ["job-2"]
-    assert [one["id"] for one in json.loads(run("promises", "--state", "rejected", "--json").output)] == ["job-1"]
+        create(server, f"listed-{n}")
+    requests.patch(f"{server.url}/promises/listed-1", json={"state": "REJECTED"}, timeout=10).raise_for_status()
+    assert [line.split()[1] for line in run("promises", "listed-*").lines] == ["listed-2", "listed-1", "listed-0"]
+    assert [line.split()[1] for line in run("promises", "--limit", "1").lines] == ["listed-2"]
+    assert [one["id"] for one in json.loads(run("promises", "--state", "rejected", "--json").output)] == ["listed-1"]
     assert run("promises", "other*").output == ""
 
 
 def test_workers_and_what_waits_for_one_are_listed(server: LocalServer, factorial: Child, run: Run) -> None:
-    create(server, "job", invoke="poll://any@ops")
+    create(server, "waiting", invoke="poll://any@ops")
     lines = run("workers").lines
     assert "1 task waits for poll://any@ops: no worker connected" in lines
     assert f"  w1 (pid {factorial.pid}): idle" in lines
@@ -137,10 +143,10 @@ def test_an_unknown_id_is_one_clear_line(run: Run, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [["tree", "x"], ["promises"], ["workers"], ["cancel", "x"]])
-def test_a_server_that_is_not_there_is_one_clear_line(server: LocalServer, run: Run, command: list[str]) -> None:
-    server.stop()
-    (line,) = run(*command, status=1).lines
-    assert re.fullmatch(rf"Error: no server at {server.url} \(.*\); start one with: uv run local-server", line)
+def test_a_server_that_is_not_there_is_one_clear_line(nowhere: int, run: Run, command: list[str]) -> None:
+    url = f"http://127.0.0.1:{nowhere}"
+    (line,) = run(*command, "--server", url, status=1).lines
+    assert re.fullmatch(rf"Error: no server at {url} \(.*\); start one with: uv run local-server", line)
 
 
 def test_a_server_option_that_is_no_address_is_refused(run: Run) -> None:
@@ -150,7 +156,7 @@ def test_a_server_option_that_is_no_address_is_refused(run: Run) -> None:
 
 def test_names_cannot_write_to_the_terminal(server: LocalServer, run: Run) -> None:
     create(server, "\x1b]0;title\x07\x1b[2J\u202eevil\r")
-    for child in (run("promises"), run("tree", "\x1b]0;title\x07\x1b[2J\u202eevil\r")):
+    for child in (run("promises", "--limit", "1"), run("tree", "\x1b]0;title\x07\x1b[2J\u202eevil\r")):
         assert "�]0;title��[2J�evil�" in child.output
         assert child.output.isprintable()
 
@@ -169,12 +175,12 @@ def test_credentials_come_from_the_variables_of_the_sdk(
 
 
 def test_a_server_without_the_page_is_asked_by_the_wire_alone(server: LocalServer, bare: str, run: Run) -> None:
-    create(server, "top", parent="top")
-    create(server, "inner", parent="top", invoke="poll://any@ops")
-    lines = run("tree", "top", "--server", bare).lines
-    assert [line.split("  ")[0] for line in lines] == ['◌ top work("top")', '└ ◌ inner work("inner")']
-    assert "poll://any@ops" in lines[1]
+    create(server, "first", parent="first")
+    create(server, "second", parent="first", invoke="poll://any@others")
+    lines = run("tree", "first", "--server", bare).lines
+    assert [line.split("  ")[0] for line in lines] == ['◌ first work("first")', '└ ◌ second work("second")']
+    assert "poll://any@others" in lines[1]
     assert "found none of that id" in run("tree", "none", "--server", bare, status=1).output
-    assert run("promises", "--server", bare).lines[0].startswith("◌ inner")
+    assert run("promises", "--server", bare).lines[0].startswith("◌ second")
     output = run("workers", "--server", bare, status=1).output
     assert output == f"Error: {bare} does not tell who works for it; the local server of this project does"
