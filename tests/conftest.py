@@ -119,8 +119,9 @@ def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
 def start_shared(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
     """Start a process for all tests of a module, none of which ends it."""
     yield starter(memory_server, request.node.children)
-    for child in request.node.children[1:]:
-        child.kill()
+    for child in request.node.children:
+        if child is not memory_server.child:  # which has to end well, after them
+            child.kill()
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def test_fifty_callers_of_each_route_with_keys_of_their_own_all_get_answers_and_
     }
     for key in keys:
         stage.wait_for_promise(f"detached-chain.{key}.2.2", "RESOLVED")
+    assert nodes["f"].count("ends the chain with") == nodes["f"].count("ends the chain with 3$") >= 50
     for letter, function in FUNCTIONS.items():
         runs = re.findall(rf"{function} runs as (\S+\.fifty-\S+)", nodes[letter].output)
         assert len(runs) == len(set(runs)) == 50, function

@@ -100,6 +100,7 @@ def test_the_detached_chain_returns_while_service_d_is_down_and_runs_when_it_com
     f, *_ = stage.services("fed")
     stage.wait_for_promise("detached-chain.without-d.2.2", "RESOLVED")
     assert f.count("cog runs as detached-chain.without-d.2.2$") == 1
+    assert f.count("ends the chain with") == f.count("ends the chain with 3$") > 0
 
 
 def test_rax_and_dop_overlap_in_time(stage: Stage) -> None:

@@ -246,7 +246,7 @@ def test_names_and_values_are_text_whatever_they_are(page: Page, server: LocalSe
         expect(page.locator("#graph-title")).to_have_text(name, use_inner_text=False)
         expect(page.locator("#rows [role=row]")).to_have_count(2)
         page.locator("#rows [role=row]").first.click()
-        expect(page.locator("#details h2")).to_have_text(name, use_inner_text=False)
+        expect(page.locator("#details h2")).to_be_visible()
         assert page.locator("#details h2").text_content() == name
         assert page.title() == f"{name} - Local server" or "\x00" in name
         assert page.locator("img, #middle script").count() == 0
