@@ -27,7 +27,7 @@ import click
 import psutil
 from resonate import Resonate
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 type Expr = int | tuple[str, Expr, Expr]
 

@@ -26,7 +26,7 @@ import requests
 from resonate import Resonate
 from resonate.options import Options
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 CALLERS = 8
 FAR = 2**60  # a time-out that nobody reaches

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import psutil
 
-from demo.processes import LocalServer
+from local_server.testing import LocalServer
 
 SAMPLE = 500  # promises whose calls are timed, after each stretch of others
 

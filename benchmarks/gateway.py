@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 from resonate import Resonate
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 CALLS = {  # route: target group, function, its arguments, whether the gateway waits
     "await-chain": ("service-a", "foo", (), True),

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from demo.processes import LocalServer
-from local_server.store import Store
+from local_server.store.store import Store
+from local_server.testing import LocalServer
 
 PROMISES = 100_000
 LEVELS = 1_000

@@ -2,9 +2,9 @@
 
 import re
 
-from demo.processes import Child
 from demo.report import Record, Run, print_table, tell_takeover
 from demo.stage import Stage
+from local_server.testing import Child
 
 SLEEP = "3"  # seconds that bar sleeps: longer than a new service-b needs to start, or this one is what is waited for
 RUNS = r"^service-\w: \w+ runs as ([^\s,]+)"

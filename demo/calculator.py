@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from calculator.parser import canonical
-from demo.processes import Child
 from demo.report import Record, Run, print_table, tell_takeover
 from demo.stage import Stage, call_of
+from local_server.testing import Child
 
 # No part occurs in two places, so that a line of a worker's output names one call.
 EXPRESSIONS = "1 + 2 * 3", "(4 + 5) * (6 - 7) - (8 + 9) * (10 - 11)", "12 * (13 + 14)"

@@ -9,8 +9,8 @@ import click
 from demo import async_rpc, calculator, factorial
 from demo.interrupts import Interrupted, Interrupts
 from demo.narrator import Narrator
-from demo.processes import ChildError
 from demo.stage import Stage
+from local_server.testing import ChildError
 
 PLAYS: dict[str, Callable[[Stage], list[str]]] = {
     "factorial": factorial.play,

@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 
 from demo.interrupts import Interrupts
 from demo.narrator import DEMO, Narrator
-from demo.processes import Child, ChildError, LocalServer
+from local_server.testing import Child, ChildError, LocalServer
 
+ROOT = Path(__file__).resolve().parent.parent  # of the project, where the examples are
 DEADLINE = 60.0  # seconds for whatever a play waits for; nothing of it takes 10 on an idle machine
 LOOK = 0.1  # seconds between two looks whether a process has ended, which no line tells
 
@@ -67,7 +68,7 @@ class Stage:
         return self._start(name, *argv, env=self.server.env)
 
     def _start(self, name: str, *argv: str, **options: Any) -> Child:
-        options["on_line"] = self._on_line
+        options |= {"on_line": self._on_line, "cwd": ROOT}
         with self._interrupts.deferred():
             child = Child.python(name, *argv, **options)
             self._children.append(child)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 HERE = Path(__file__).parent
 HOLDER = """(id) => [...document.querySelectorAll("#groups li")]

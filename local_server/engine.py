@@ -2,6 +2,19 @@
 
 A turn opens with the first request and ends in the same pass of the event loop, so that requests that arrive together
 share one COMMIT and none waits for another to come. One timer stands for every time-out, lease, delay and schedule.
+
+What can go wrong in a turn, and what becomes of it:
+
+- A request is refused by the rules: that is its answer. The rules refuse before they write.
+- A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500, and the turn begins anew
+  without it, since what it has written cannot be told from the rest. Its neighbours notice nothing.
+- The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
+  turn is left, in the store or in memory: the next turn begins by telling from the tasks who holds what.
+- What the server was told and nobody waits for (a worker has come, a process has ended) stays to be decided, until a
+  turn with it is stored.
+
+Reading is a request like any other, and may write: a promise whose time-out has passed is completed by whoever looks
+first, a GET as well as the clock. So there is one way in which it completes, and no reader ever sees it pending.
 """
 
 import asyncio
@@ -10,58 +23,60 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from local_server import promises, schedules, tasks, wire
 from local_server.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
-from local_server.store import Store
-from local_server.turn import Turn
-from local_server.workers import Workers
+from local_server.rules import dispatch, due, losses
+from local_server.rules.turn import Turn
+from local_server.rules.workers import Workers
+from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
-type Answer[T] = Callable[[T | Refusal], None]
+type OnResult[T] = Callable[[T | Refusal], None]
 
-SWEEP = 256  # things that fall due handled in one turn; more of them take more turns, with requests in between
 LONGEST_SLEEP = 10_000  # ms; the wall clock may jump, and the timer of the loop runs on the monotonic one
+TRY_AGAIN = 500  # ms after a turn that could not be stored
+
+
+class _Request:
+    """An operation of the current turn, whose result is given when the turn is committed."""
+
+    __slots__ = ("failed", "on_result", "operation", "result")
+
+    def __init__(self, operation: Callable[[Turn], Any], on_result: OnResult[Any] | None) -> None:
+        self.operation, self.on_result = operation, on_result
+        self.result: Any = None
+        self.failed = False
 
 
 class Engine:
     """Runs the rules over one store, for all requests and for the clock."""
 
-    def __init__(self, store: Store, base_url: str) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.base_url = base_url  # of the API, as messages name it
         self.workers = Workers()
         self.version = 0  # another one after each turn that has written something
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
-        self._answers: list[tuple[Answer[Any], Any]] = []
+        self._requests: list[_Request] = []  # of the turn that is open, or to be decided by the next
+        self._stale = False  # the books in ``workers`` are those of a turn that failed
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._closed = False
 
-    def do[T](self, operation: Callable[[Turn], T], answer: Answer[T]) -> None:
-        """Run an operation in the current turn; ``answer`` is called with its result once that is committed.
+    def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
+        """Run an operation in the current turn; ``on_result`` is called with its result once that is committed.
 
-        It is called with a Refusal instead for what the operation refused, and with one of code 50000 when the turn
-        could not be stored.
+        It is called with a Refusal instead for what the operation refused, and with one of code 50000 when it could not
+        be decided or stored. An operation may be run more than once before it is committed.
         """
         if self._closed:
-            answer(Refusal(SHUTTING_DOWN, "found the server stopping; expected it running"))
-            return
-        try:
-            if self._turn is None:
-                self._turn = Turn(self.store, self.workers, int(time.time() * 1000), _mono())
-                self.store.begin()
-                self._loop.call_soon(self._commit)
-            self._answers.append((answer, operation(self._turn)))
-        except Refusal as refusal:
-            self._answers.append((answer, refusal))
-        except Exception:  # noqa: BLE001 - whatever it is, nothing of this turn may be stored
-            self._answers.append((answer, None))
-            self._fail()
+            on_result(Refusal(SHUTTING_DOWN, "found the server stopping; expected it running"))
+        else:
+            self._decide(_Request(operation, on_result))
 
     def tell(self, operation: Callable[[Turn], object]) -> None:
-        """Run an operation that nobody waits for; what goes wrong is logged."""
-        self.do(operation, lambda _: None)
+        """Run an operation that nobody waits for, again and again until it is committed; a fault in it is logged."""
+        if not self._closed:
+            self._decide(_Request(operation, None))
 
     async def ask[T](self, operation: Callable[[Turn], T]) -> T:
         """Run an operation, and wait for its result; other requests are served meanwhile.
@@ -76,21 +91,56 @@ class Engine:
             raise result
         return result
 
+    def _decide(self, request: _Request) -> None:
+        """Take a request into the turn; open one if there is none."""
+        self._requests.append(request)
+        try:
+            if self._turn:
+                self._run([request], self._turn)
+            else:
+                self._loop.call_soon(self._commit)
+                self._run(self._requests, self._open())
+        except Exception:  # noqa: BLE001 - whatever it is, nothing of this turn may be stored
+            self._fail()
+
+    def _open(self) -> Turn:
+        self.store.begin()
+        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), _mono())
+        if self._stale:
+            dispatch.rebuild(self._turn)
+        return self._turn
+
+    def _run(self, requests: list[_Request], turn: Turn) -> None:
+        """Run operations; begin the turn anew without one that cannot be decided."""
+        for request in requests:
+            try:
+                request.result = request.operation(turn)
+            except Refusal as refusal:
+                request.result = refusal
+            except Exception:
+                logger.exception(
+                    "a request could not be decided; it is answered with 500, and the turn goes on without it"
+                )
+                request.failed, self._stale = True, True
+                request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
+                self._run([one for one in self._requests if not one.failed], self._open())
+                return
+
     def _commit(self) -> None:
         turn = self._turn
         if turn is None:  # it has failed
             return
         try:
+            dispatch.drain(turn)
             self.store.commit()
         except Exception:  # noqa: BLE001 - likewise
             self._fail()
             return
         self.version = self.store.changes
-        self._turn, answers, self._answers = None, self._answers, []
-        for delivery in turn.outbox.values():
-            delivery.stream.send(wire.message(delivery, self.base_url))
-        for answer, result in answers:
-            self._answer(answer, result)
+        self._turn, requests, self._requests, self._stale = None, self._requests, [], False
+        turn.send()
+        for request in requests:
+            _answer(request, request.result)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
     def _fail(self) -> None:
@@ -98,25 +148,21 @@ class Engine:
         logger.exception(  # noqa: LOG004 - it is called by handlers
             "the turn could not be stored; its requests are answered with 500"
         )
-        self._turn, answers, self._answers = None, self._answers, []
-        self.store.rollback()
-        self.workers.take_stock(self.store.sent_or_claimed())
-        for answer, _ in answers:
-            self._answer(answer, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
-
-    @staticmethod
-    def _answer(answer: Answer[Any], result: Any) -> None:
-        """Give one answer; a fault in giving it is no reason to withhold the others."""
+        self._turn, requests, self._stale = None, self._requests, True
+        self._requests = [one for one in requests if one.on_result is None and not one.failed]
         try:
-            answer(result)
+            self.store.rollback()
         except Exception:
-            logger.exception("an answer could not be given")
+            logger.exception("the turn could not be taken back; the next one tries again")
+        for request in requests:
+            _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
+        self._wake_at(None, _mono() + TRY_AGAIN)
 
     # the clock
 
     def start(self) -> None:
         """Take over what the previous run has left, and start the clock."""
-        self.tell(tasks.restarted)
+        self.tell(losses.restarted)
         self._sweep()
 
     def _wake_at(self, now: int | None, mono: int | None) -> None:
@@ -135,31 +181,17 @@ class Engine:
     def _sweep(self) -> None:
         self._timer = None
         if not self._closed:
-            self.do(self._due, self._swept)
+            self.do(due.sweep, self._swept)
 
-    def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - an answer
-        if self._closed or isinstance(more, Refusal):
-            self._wake_at(None, None)
+    def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
+        if self._closed:
+            return
+        if isinstance(more, Refusal):
+            self._wake_at(None, _mono() + TRY_AGAIN)
         elif more:
             self._sweep()
         else:
             self._wake_at(*self.store.earliest())
-
-    def _due(self, turn: Turn) -> bool:
-        """Act on what is due; return whether there may be more."""
-        due_promises = self.store.due_promises(turn.now, SWEEP)
-        for promise in due_promises:
-            promises.time_out(turn, promise)
-        due_tasks = self.store.due_tasks(turn.mono, SWEEP)
-        for task in due_tasks:
-            tasks.deadline_passed(turn, task)
-        delayed = self.store.delayed_tasks(turn.now, SWEEP)
-        for task in delayed:
-            tasks.delay_passed(turn, task)
-        due_schedules = self.store.due_schedules(turn.now, SWEEP)
-        for schedule in due_schedules:
-            schedules.run(turn, schedule)
-        return max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP or bool(due_schedules)
 
     def close(self) -> None:
         """Commit what is open, and close the database."""
@@ -168,6 +200,15 @@ class Engine:
         if self._timer:
             self._timer.cancel()
         self.store.close()
+
+
+def _answer(request: _Request, result: Any) -> None:
+    """Give one answer; a fault in giving it is no reason to withhold the others."""
+    if request.on_result:
+        try:
+            request.on_result(result)
+        except Exception:
+            logger.exception("an answer could not be given")
 
 
 def _mono() -> int:

@@ -6,6 +6,7 @@ Times are milliseconds since the epoch, except deadlines, which are milliseconds
 
 from typing import Literal
 
+import msgspec
 from msgspec import Raw, Struct
 
 PromiseState = Literal["PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "REJECTED_TIMEDOUT"]
@@ -35,20 +36,22 @@ class Task(Struct, frozen=True):
 
     id: str
     kind: TaskKind
-    state: TaskState
-    counter: int
     root: str  # the promise whose function runs; for notify the promise that ended
-    leaf: str | None  # the awaited promise whose end resumes the function
     recv: str  # address of who may run it
     timeout: int
-    process: str | None  # who claimed it
-    ttl: int  # of the lease, ms
-    deadline: int | None  # monotonic ms: by when it must be claimed, or its lease renewed
-    not_before: int | None  # resonate:delay
-    recipient: str | None  # "group/id" of the stream it was last sent on
     created_on: int
-    completed_on: int | None
-    head: Raw | None  # trace headers for the message
+    state: TaskState = "INIT"
+    counter: int = 1
+    leaf: str | None = None  # the awaited promise whose end resumes the function
+    process: str | None = None  # who claimed it
+    ttl: int = 0  # of the lease, ms
+    deadline: int | None = None  # monotonic ms: by when it must be claimed, or its lease renewed
+    not_before: int | None = None  # resonate:delay
+    recipient: str | None = None  # "group/id" of the stream it was last sent on
+    waits_for: str | None = None  # the queue in which it waits: an address for which no worker could be found
+    claimed_on: int | None = None  # of the latest claim
+    completed_on: int | None = None
+    head: Raw | None = None  # trace headers for the message
 
 
 class Callback(Struct, frozen=True):
@@ -64,11 +67,26 @@ class Callback(Struct, frozen=True):
     head: Raw | None
 
 
+def invoke_id(promise: str) -> str:
+    """Return the id of the task that runs the function of a promise."""
+    return f"__invoke:{promise}"
+
+
+def resume_id(root: str, leaf: str) -> str:
+    """Return the id of the callback, and of the task, by which the end of ``leaf`` resumes the function of ``root``."""
+    return f"__resume:{root}:{leaf}"
+
+
+def notify_id(promise: str, client: str) -> str:
+    """Return the id of the subscription, and of the task, by which a client hears of the end of a promise."""
+    return f"__notify:{promise}:{client}"
+
+
 class Schedule(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A promise to be created again and again, as it is shown."""
 
     id: str
-    desc: str = ""
+    description: str = msgspec.field(default="", name="desc")
     cron: str
     tags: Raw
     promise_id: str

@@ -1,25 +1,42 @@
-"""Workers come and go: their event streams, and the processes behind these."""
+"""Workers come and go: their event streams, and the processes behind these.
+
+A worker is known by its name, ``group/id``. What is seen of it is a stream, and, on this machine, the process at the
+other end of that stream, which is looked up when the stream opens. Three things happen, each told to the rules in one
+turn:
+
+- A stream opens. What was sent on an older stream of that name is taken back. The process of the older stream keeps
+  what it has claimed by then: it may be the same one, which has reconnected, or another that still works.
+- A stream closes. What its worker has claimed stays claimed while its process lives. Where no process is known, it
+  stays claimed while heartbeats come.
+- A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.
+
+Two living processes of one name are namesakes: work goes to the one that connected last, each answers for what it
+claimed, and the log says so. The older stream is cut rather than ended: after a clean end the SDK comes back at once,
+and the two would take turns all the time.
+"""
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
-from local_server import liveness, tasks
+from local_server import os_process
 from local_server.engine import Engine
-from local_server.liveness import Watch
-from local_server.protocol import EndPoint
-from local_server.turn import Turn
-from local_server.workers import OsProcess, Stream, Worker
+from local_server.os_process import EndPoint, Watch
+from local_server.rules import dispatch, losses
+from local_server.rules.turn import Turn
+from local_server.rules.workers import OsProcess, Stream, Worker
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Displaced:
-    """A process under whose name another one has connected, until it has ended."""
+class _Lookup(NamedTuple):
+    """A stream whose process is to be found: by the two ends of its connection."""
 
-    watch: Watch
-    claimed: dict[str, int]  # what it had claimed by then: counters by task id
+    peer: EndPoint
+    here: EndPoint
+    found: Callable[[OsProcess | None], None]
 
 
 class Presence:
@@ -27,9 +44,11 @@ class Presence:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._watches: dict[Worker, Watch] = {}
-        self._displaced: dict[OsProcess, Displaced] = {}
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._watches: dict[tuple[Worker, OsProcess], Watch] = {}
+        # What processes had claimed when another stream of their name opened: counters by task id.
+        self._claims: dict[tuple[Worker, OsProcess], dict[str, int]] = {}
+        self._lookups: list[_Lookup] = []
+        self._looking: asyncio.Task[None] | None = None
 
     def restore(self) -> None:
         """Watch the processes of the previous run's workers; those that have ended meanwhile are noticed at once."""
@@ -37,99 +56,108 @@ class Presence:
             self._watch(self._engine.workers.get(*name.split("/", 1)), OsProcess(pid, started))
 
     def connect(self, group: str, member: str, stream: Stream, peer: EndPoint, here: EndPoint) -> Worker:
-        """Note that a worker listens on a stream, in place of an older stream of the same name, which is closed.
-
-        The process behind it is looked up meanwhile, by the two ends of the connection.
-        """
+        """Note that a worker listens on a stream; an older one of its name is closed when their processes are known."""
         worker = self._engine.workers.get(group, member)
-        replaced, worker.stream = worker.stream, None
-        claimed: dict[str, int] = {}
+        replaced, worker.stream = worker.stream, stream
+        earlier, worker.process = worker.process, None
+        self._engine.workers.moves += 1
 
         def connected(turn: Turn) -> None:
-            claimed.update(tasks.counters(turn, worker.claimed))
-            worker.stream, worker.overdue = stream, False
+            if earlier:
+                others = self._claimed_by_others(worker, earlier)
+                claimed = losses.counters(turn, worker.claimed)
+                self._claims[worker, earlier] = dict(claimed.items() - others.items())
             if replaced:
-                tasks.disconnected(turn, worker)
-            tasks.connected(turn, worker)
+                losses.stream_closed(turn, worker)
+            dispatch.connected(turn, worker)
 
         self._engine.tell(connected)
-        lookup = asyncio.create_task(self._identify(worker, stream, replaced, claimed, peer, here))
-        self._lookups.add(lookup)
-        lookup.add_done_callback(self._lookups.discard)
+        self._lookups.append(_Lookup(peer, here, partial(self._identified, worker, stream, replaced, earlier)))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up())
         return worker
 
     def disconnect(self, worker: Worker, stream: Stream) -> None:
         """Note that a stream has closed."""
+        if worker.stream is not stream:  # a newer one has taken its place
+            return
+        worker.stream = None
+        self._engine.workers.moves += 1
 
         def disconnected(turn: Turn) -> None:
-            if worker.stream is stream:  # else a newer one has taken its place
-                worker.stream = None
-                tasks.disconnected(turn, worker)
-                self._engine.workers.release(worker)
+            losses.stream_closed(turn, worker)
+            if worker.process is None:
+                losses.out_of_sight(turn, worker)
+            turn.workers.release(worker)
 
         self._engine.tell(disconnected)
 
-    async def _identify(
+    async def _look_up(self) -> None:
+        """Find out who is behind the streams that have opened; all that open meanwhile are looked up together."""
+        while self._lookups:
+            lookups, self._lookups = self._lookups, []
+            processes = await asyncio.to_thread(os_process.find, [(one.peer, one.here) for one in lookups])
+            for lookup, process in zip(lookups, processes, strict=True):
+                lookup.found(process)
+
+    def _identified(
         self,
         worker: Worker,
         stream: Stream,
         replaced: Stream | None,
-        claimed: dict[str, int],
-        peer: EndPoint,
-        here: EndPoint,
+        earlier: OsProcess | None,
+        process: OsProcess | None,
     ) -> None:
-        process = await asyncio.to_thread(liveness.find, peer, here)
-        older = worker.process if worker.process != process else None
-        twins = process is not None and older is not None and liveness.is_alive(older)
-        if replaced and twins:
-            replaced.cut()  # after a clean end the SDK comes back at once: the two would take turns all the time
+        """Take note of the process behind a stream, and of the one behind the stream before."""
+        namesakes = earlier is not None and process not in (None, earlier) and os_process.is_alive(earlier)
+        if replaced and namesakes:
+            replaced.cut()
         elif replaced:
             replaced.close()
-        if process is None or worker.stream is not stream or worker.process == process:
+        if process is None or worker.stream is not stream:
             return
-        if older:
-            if twins and older not in self._displaced:
-                logger.warning(
-                    "%s is the name of processes %d and %d: work goes to the one that connected last; "
-                    "give each an id of its own", worker.name, older.pid, process.pid,
-                )  # fmt: skip
-            self._displace(worker, older, claimed)
-        self._engine.tell(lambda turn: turn.store.set_process(worker.name, process.pid, process.started))
+        if earlier and namesakes:
+            logger.warning(
+                "%s is the name of processes %d and %d: work goes to the one that connected last; "
+                "give each an id of its own", worker.name, earlier.pid, process.pid,
+            )  # fmt: skip
+        self._claims.pop((worker, process), None)  # it is back: all that it has claimed is the worker's again
         self._watch(worker, process)
-
-    def _displace(self, worker: Worker, process: OsProcess, claimed: dict[str, int]) -> None:
-        """Leave what a process has claimed to itself; its end frees that, and not the end of its successor."""
-        worker.claimed -= claimed.keys()
-        if process in self._displaced:
-            self._displaced[process].claimed.update(claimed)
-        else:
-            self._displaced[process] = Displaced(Watch(process, lambda: self._displaced_ended(process)), claimed)
-
-    def _displaced_ended(self, process: OsProcess) -> None:
-        claimed = self._displaced.pop(process).claimed
-        self._engine.tell(lambda turn: tasks.lose_claims(turn, claimed, f"process {process.pid} ended"))
+        self._engine.tell(lambda turn: turn.store.set_process(worker.name, process.pid, process.started))
 
     def _watch(self, worker: Worker, process: OsProcess) -> None:
-        if worker in self._watches:
-            self._watches[worker].close()
         worker.process = process
-        self._watches[worker] = Watch(process, lambda: self._ended(worker))
+        if (worker, process) not in self._watches:
+            self._watches[worker, process] = Watch(process, partial(self._ended, worker, process))
 
-    def _ended(self, worker: Worker) -> None:
-        del self._watches[worker]
+    def _ended(self, worker: Worker, process: OsProcess) -> None:
+        del self._watches[worker, process]
+        claimed = self._claims.pop((worker, process), {})
+        if worker.process != process:
+            self._engine.tell(lambda turn: losses.lose_claims(turn, claimed, f"process {process.pid} ended"))
+            return
+        stream, worker.stream, worker.process = worker.stream, None, None
+        self._engine.workers.moves += 1
+        others = self._claimed_by_others(worker, process)
 
         def ended(turn: Turn) -> None:
+            if stream:
+                turn.closing.append(stream)
             turn.store.forget_process(worker.name)
-            tasks.process_gone(turn, worker)
-            worker.process = None
-            self._engine.workers.release(worker)
+            losses.process_gone(turn, worker, process.pid, others)
+            turn.workers.release(worker)
 
         self._engine.tell(ended)
+
+    def _claimed_by_others(self, worker: Worker, process: OsProcess) -> dict[str, int]:
+        """Return what earlier processes of a worker's name have claimed: counters by task id."""
+        others = [claimed for (who, other), claimed in self._claims.items() if who is worker and other != process]
+        return {task_id: counter for claimed in others for task_id, counter in claimed.items()}
 
     def close(self) -> None:
         """End every stream and stop watching."""
         for worker in self._engine.workers:
             if worker.stream:
                 worker.stream.close()
-        for watch in (*self._watches.values(), *(one.watch for one in self._displaced.values())):
+        for watch in self._watches.values():
             watch.close()

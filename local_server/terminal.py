@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
-from local_server import shown
+from local_server.page import readable
 
 TIMEOUT = 10.0  # seconds for an answer
 EVERY = 0.5  # seconds between two looks with --watch
@@ -123,9 +123,9 @@ def _told(content: Any) -> str:
 
 def _node(promise: Json) -> Json:
     """Shape a promise of the wire as a node of a tree."""
-    func, args = shown.call(json.dumps(promise["param"]))
+    func, args = readable.call(json.dumps(promise["param"]))
     return {
-        "func": func, "args": args, "result": shown.result(json.dumps(promise["value"])),
+        "func": func, "args": args, "result": readable.result(json.dumps(promise["value"])),
         "id": promise["id"], "state": promise["state"], "created": promise["createdOn"],
         "completed": promise.get("completedOn"), "where": promise.get("tags", {}).get("resonate:invoke", ""),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Self
 
 import requests
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 READY = r"is ready: id (\S+), pid \d+"
 DEADLINE = 60.0  # seconds; nothing here needs more than a few on an idle machine

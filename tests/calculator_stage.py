@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from demo.processes import START_DEADLINE, Child
+from local_server.testing import START_DEADLINE, Child
 
 COMMAND = ["-m", "calculator.calculator"]
 Start = Callable[..., Child]

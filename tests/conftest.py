@@ -12,8 +12,9 @@ from hypothesis import settings
 from rules_stage import Stage
 from wire_client import Wire
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
+os.chdir(Path(__file__).parent.parent)  # where the examples are, whatever folder the tests are started from
 # Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # nohup, and a script that starts the tests in its background, ignore signals for all that comes after them; what has a

@@ -9,14 +9,15 @@ from typing import Any, Concatenate, NamedTuple
 
 import msgspec
 
-from local_server import promises, schedules, tasks, wire
+from local_server.api import replies
 from local_server.errors import Refusal
 from local_server.model import Promise, Task, TaskKind
-from local_server.rows import PROMISE, TASK, as_promise, as_task
-from local_server.states import Completion
-from local_server.store import Store
-from local_server.turn import Turn
-from local_server.workers import OsProcess, Worker, Workers
+from local_server.rules import dispatch, due, losses, promises, tasks
+from local_server.rules.states import PromiseEvent
+from local_server.rules.turn import Delivery, Turn
+from local_server.rules.workers import OsProcess, Worker, Workers
+from local_server.store.rows import as_promise, as_task
+from local_server.store.store import PROMISE, TASK, Store
 
 START = 1_000_000  # ms since the epoch
 FAR = 10**12
@@ -40,9 +41,9 @@ class RecordingStream:
         self.times: list[int] = []  # ms of the monotonic clock, of each message
         self.closed = False
 
-    def send(self, message: bytes) -> None:
+    def send(self, delivery: Delivery) -> None:
         assert not self.closed, "a message was sent on a closed stream"
-        event = msgspec.json.decode(message.removeprefix(b"data: "))
+        event = msgspec.json.decode(replies.message(delivery, "http://here").removeprefix(b"data: "))
         task, promise = event.get("task", {}), event.get("promise", {})
         self.times.append(self._stage.mono)
         self.messages.append(Message(event["type"], task.get("id"), task.get("counter"), promise.get("id")))
@@ -58,7 +59,9 @@ class Stage:
         self.path = path
         self.now, self.mono = START, 0
         self.store, self.workers = Store(path), Workers()
+        self.failing = False  # no turn can be stored
         self._turn: Turn | None = None
+        self._stale = False
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -68,15 +71,20 @@ class Stage:
             return
         turn = self._turn = Turn(self.store, self.workers, self.now, self.mono)
         self.store.begin()
+        if self._stale:
+            dispatch.rebuild(turn)
         try:
             yield turn
         finally:
-            self.store.commit()
-            self._turn = None
+            dispatch.drain(turn)
+            self._turn, self._stale = None, self.failing
+            self.store.rollback() if self.failing else self.store.commit()
+        if self.failing:
+            return
         for delivery in turn.outbox.values():
             task = self.task(delivery.task.id)
             assert (task.state, task.counter) == ("ENQUEUED", delivery.task.counter), "its claim would be refused"
-            delivery.stream.send(wire.message(delivery, "http://here"))
+        turn.send()
 
     def do[**P, T](self, operation: Callable[Concatenate[Turn, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one operation in a turn of its own."""
@@ -100,14 +108,14 @@ class Stage:
         return self.do(promises.create, pending(promise_id, timeout, key, named), named, strict=strict, claim=claim)[0]
 
     def complete(
-        self, promise_id: str, event: Completion = "resolve", *, key: str | None = None, strict: bool = False
+        self, promise_id: str, event: PromiseEvent = "resolve", *, key: str | None = None, strict: bool = False
     ) -> int:
         """Complete a promise; return the status."""
         return self.do(promises.complete, promise_id, event, promises.EMPTY, key, strict=strict)[0]
 
     def call_back(self, promise_id: str, kind: TaskKind, name: str, recv: str, timeout: int = FAR) -> int:
         """Register a callback or a subscription; return the status."""
-        return self.do(promises.call_back, promise_id, kind, name, recv, timeout, None)[0]
+        return self.do(promises.add_callback, promise_id, kind, name, recv, timeout, None)[0]
 
     def claim(self, task_id: str, counter: int = 1, process: str = "w", ttl: int = 10_000) -> Task:
         """Claim a task, and return it."""
@@ -118,12 +126,12 @@ class Stage:
     def connect(self, name: str, process: OsProcess | None = None) -> RecordingStream:
         """Open a stream for ``group/id``; an older one is closed."""
         worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream(self)
-        replaced, worker.stream, worker.overdue = worker.stream, stream, False
+        replaced, worker.stream = worker.stream, stream
         worker.process = process or worker.process
         with self.turn() as turn:
             if replaced:
-                tasks.disconnected(turn, worker)
-            tasks.connected(turn, worker)
+                losses.stream_closed(turn, worker)
+            dispatch.connected(turn, worker)
         if replaced:
             replaced.close()
         return stream
@@ -132,15 +140,21 @@ class Stage:
         """Close the stream of ``group/id``."""
         worker = self.worker(name)
         worker.stream = None
-        self.do(tasks.disconnected, worker)
-        self.workers.release(worker)
+        with self.turn() as turn:
+            losses.stream_closed(turn, worker)
+            if worker.process is None:
+                losses.out_of_sight(turn, worker)
+            self.workers.release(worker)
 
     def process_ends(self, name: str) -> None:
         """End the process behind ``group/id``, whose stream is still open as far as the server knows."""
         worker = self.worker(name)
-        self.do(tasks.process_gone, worker)
-        worker.process = None
-        self.workers.release(worker)
+        stream, worker.stream, worker.process = worker.stream, None, None
+        with self.turn() as turn:
+            if stream:
+                turn.closing.append(stream)
+            losses.process_gone(turn, worker, 1, {})
+            self.workers.release(worker)
 
     def restart(self, *, killed: bool = False) -> None:
         """Open the database anew with all else forgotten, under another clock; killed: from its files as they are."""
@@ -152,7 +166,7 @@ class Stage:
         self.store.close()
         self.mono //= 2
         self.store, self.workers = Store(self.path), Workers()
-        self.do(tasks.restarted)
+        self.do(losses.restarted)
 
     # the clock
 
@@ -171,15 +185,7 @@ class Stage:
 
     def sweep(self) -> None:
         """Act on what is due now, as the engine's timer does."""
-        with self.turn() as turn:
-            for promise in self.store.due_promises(self.now, 256):
-                promises.time_out(turn, promise)
-            for task in self.store.due_tasks(self.mono, 256):
-                tasks.deadline_passed(turn, task)
-            for task in self.store.delayed_tasks(self.now, 256):
-                tasks.delay_passed(turn, task)
-            for schedule in self.store.due_schedules(self.now, 256):
-                schedules.run(turn, schedule)
+        self.do(due.sweep)
 
     # what there is
 

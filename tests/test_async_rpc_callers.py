@@ -14,7 +14,7 @@ import pytest
 import requests
 from async_rpc_stage import DEADLINE, READY, Stage
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 LETTERS = "abcdefghi"
 FUNCTIONS = dict(zip(LETTERS, ("foo", "bar", "baz", "qux", "quz", "cog", "zim", "rax", "dop"), strict=True))

@@ -11,7 +11,7 @@ import pytest
 import requests
 from async_rpc_stage import DEADLINE, Stage
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from async_rpc_stage import DEADLINE, Stage
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 ENDLESS = """
 @resonate.register

@@ -8,7 +8,7 @@ import pytest
 import requests
 from calculator_stage import COMMAND, Start, answer, connected, workers
 
-from demo.processes import Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 
 @pytest.fixture(scope="module")

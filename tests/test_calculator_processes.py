@@ -11,7 +11,7 @@ import requests
 from calculator_stage import COMMAND, Start, answer, balanced, connected, value, workers
 from wire_client import until
 
-from demo.processes import ChildError, LocalServer
+from local_server.testing import ChildError, LocalServer
 
 WITHOUT_A_LEASE = 8.0  # seconds; a lease lasts 10, so what ends sooner did not wait for one to end
 

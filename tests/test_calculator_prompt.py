@@ -16,7 +16,8 @@ from typing import cast
 import pytest
 from calculator_stage import Start, workers
 
-from demo.processes import ROOT, START_DEADLINE, Child, LocalServer
+from demo.stage import ROOT
+from local_server.testing import START_DEADLINE, Child, LocalServer
 
 ENTER, CTRL_C, CTRL_D, UP = "\r", "\x03", "\x04", "\x1b[A"
 RUN = r"run ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"

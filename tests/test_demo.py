@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from demo.processes import ROOT, Child
+from demo.stage import ROOT
+from local_server.testing import Child
 
 DEMO = str(Path(sys.executable).with_name("demo"))
 DEADLINE = 100.0

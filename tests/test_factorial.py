@@ -15,7 +15,7 @@ from resonate import Resonate
 from resonate.options import Options
 from wire_client import until
 
-from demo.processes import Child, ChildError, LocalServer
+from local_server.testing import Child, ChildError, LocalServer
 
 README = Path(__file__).parent.parent / "README.md"
 Start = Callable[..., Child]

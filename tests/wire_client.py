@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from demo.processes import START_DEADLINE, LocalServer
+from local_server.testing import START_DEADLINE, LocalServer
 
 DEADLINE = 10.0  # seconds for one answer or message
 FAR = 99_999_999_999_999  # a time-out that does not come

@@ -1,0 +1,207 @@
+"""The shapes of what is received: the request bodies of the API.
+
+Bodies are read as tolerantly as Go reads them, since that is what the official server is written in: the first JSON
+value counts and trailing bytes do not, unknown fields are ignored, names match in any case, null is the same as absent,
+broken UTF-8 becomes U+FFFD. Values are read strictly: no type is converted into another.
+"""
+
+import base64
+import binascii
+import json
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from local_server.errors import BAD_REQUEST, Refusal
+from local_server.model import Promise, Schedule
+
+Id = Annotated[str, Meta(min_length=1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Ttl = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Headers = dict[str, str]
+
+
+class Value(Struct):
+    """What a promise carries: headers, and data in base64 (or, as Go allows, as an array of bytes)."""
+
+    headers: Headers = {}
+    data: str | list[int] = ""
+
+    def encoded(self, where: str) -> Raw:
+        """Return it as it is shown, in one spelling."""
+        shown: dict[str, object] = {}
+        if self.headers:
+            shown["headers"] = dict(sorted(self.headers.items()))
+        try:
+            if isinstance(self.data, str):
+                data = base64.b64decode(self.data.replace("\r", "").replace("\n", ""), validate=True)
+            else:
+                data = bytes(self.data)
+        except (binascii.Error, ValueError) as error:
+            raise Refusal(BAD_REQUEST, f"{where}.data: {error}; expected base64 of the standard alphabet") from None
+        if data:
+            shown["data"] = base64.b64encode(data).decode()
+        return Raw(msgspec.json.encode(shown))
+
+
+class NewPromise(Struct):
+    """Body of POST /promises."""
+
+    id: Id
+    param: Value = msgspec.field(default_factory=Value)
+    timeout: Int64 = 0
+    tags: Headers = {}
+
+    def promise(self, key: str | None) -> Promise:
+        """Return the promise that is asked for."""
+        tags = Raw(msgspec.json.encode(dict(sorted(self.tags.items())))) if self.tags else None
+        return Promise(self.id, "PENDING", self.param.encoded("param"), Raw(b"{}"), self.timeout, key, None, tags)
+
+
+class Claimant(Struct, rename="lower"):
+    """Who claims the task of a new promise."""
+
+    process_id: Id = msgspec.field(name="processid")
+    ttl: Ttl = 0
+
+
+class NewPromiseAndTask(Struct):
+    """Body of POST /promises/task."""
+
+    promise: NewPromise
+    task: Claimant
+
+
+class CompletePromise(Struct):
+    """Body of PATCH /promises/{id}."""
+
+    state: str
+    value: Value = msgspec.field(default_factory=Value)
+
+
+class NewCallback(Struct):
+    """Body of POST /promises/callback/{id}, and of POST /callbacks."""
+
+    root_promise_id: Id = msgspec.field(name="rootpromiseid")
+    recv: Any
+    timeout: Int64 = 0
+    promise_id: str = msgspec.field(name="promiseid", default="")
+
+
+class NewSubscription(Struct):
+    """Body of POST /promises/subscribe/{id}, and of POST /subscriptions."""
+
+    id: Id
+    recv: Any
+    timeout: Int64 = 0
+    promise_id: str = msgspec.field(name="promiseid", default="")
+
+
+class TaskCounter(Struct):
+    """Body of POST /tasks/complete and /tasks/drop."""
+
+    id: Id
+    counter: Int64
+
+    def __post_init__(self) -> None:
+        if self.counter == 0:
+            raise ValueError("counter: found 0; expected the counter of the message, 1 or more")
+
+
+class Claim(TaskCounter):
+    """Body of POST /tasks/claim."""
+
+    process_id: Id = msgspec.field(name="processid")
+    ttl: Ttl = 0
+
+
+class Heartbeat(Struct):
+    """Body of POST /tasks/heartbeat."""
+
+    process_id: Id = msgspec.field(name="processid")
+
+
+class NewSchedule(Struct):
+    """Body of POST /schedules."""
+
+    id: Id
+    cron: Id
+    promise_id: Id = msgspec.field(name="promiseid")
+    promise_timeout: Int64 = msgspec.field(name="promisetimeout", default=0)
+    promise_param: Value = msgspec.field(name="promiseparam", default_factory=Value)
+    promise_tags: Headers = msgspec.field(name="promisetags", default_factory=dict)
+    desc: str = ""
+    tags: Headers = {}
+
+    def schedule(self, key: str | None) -> Schedule:
+        """Return the schedule that is asked for."""
+        promise_tags = Raw(msgspec.json.encode(dict(sorted(self.promise_tags.items())))) if self.promise_tags else None
+        return Schedule(
+            id=self.id,
+            description=self.desc,
+            cron=self.cron,
+            tags=Raw(msgspec.json.encode(dict(sorted(self.tags.items())))),
+            promise_id=self.promise_id,
+            promise_timeout=self.promise_timeout,
+            promise_param=self.promise_param.encoded("promiseParam"),
+            promise_tags=promise_tags,
+            idempotency_key=key,
+        )
+
+
+_OBJECTS = {"param", "value", "promise", "task", "promiseparam"}  # fields whose own field names match in any case
+_MAPS = {"headers", "tags", "promisetags"}  # fields whose keys are the client's
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read[T](body: bytes, shape: type[T]) -> T:
+    """Decode and check a request body.
+
+    Raises:
+        Refusal: 40000 that names the field, what was found and what was expected.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except RecursionError:
+        raise Refusal(BAD_REQUEST, "body: found too many levels; expected a JSON object") from None
+    except ValueError:  # what Go reads and msgspec does not: trailing bytes, broken UTF-8
+        value = _tolerant(body)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise Refusal(BAD_REQUEST, f"body: found {type(value).__name__}; expected a JSON object")
+    try:
+        return msgspec.convert(_folded(value), shape)
+    except msgspec.ValidationError as error:
+        raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
+
+
+def _tolerant(body: bytes) -> object:
+    try:
+        text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
+        value, _ = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text)
+        return json.loads(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(BAD_REQUEST, f"body: {error}; expected a JSON object") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"found {name}, which is no JSON")
+
+
+def _folded(fields: dict[str, Any]) -> dict[str, Any]:
+    """Bring the names of fields into lower case, and leave out what is null."""
+    folded: dict[str, Any] = {}
+    for name, value in fields.items():
+        lower = name.lower()
+        if value is None:
+            continue
+        if isinstance(value, dict) and lower in _OBJECTS:
+            folded[lower] = _folded(value)
+        elif isinstance(value, dict) and lower in _MAPS:
+            folded[lower] = {key: "" if one is None else one for key, one in value.items()}
+        else:
+            folded[lower] = value
+    return folded

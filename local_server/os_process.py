@@ -1,0 +1,129 @@
+"""Which process of this machine is behind a connection, and when it ends.
+
+A worker that is killed loses its sockets a moment before its process is gone, and a living one may lose its stream:
+only the process tells whether its leases can be given to others. A zombie is gone.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+
+import psutil
+
+from local_server.rules.workers import OsProcess
+
+EndPoint = tuple[str, int]  # address and port
+POLL = 0.1  # seconds; only where the system has no pidfd, that is outside Linux
+
+
+def find(connections: list[tuple[EndPoint, EndPoint]]) -> list[OsProcess | None]:
+    """Return the processes behind connections to this one, None where that cannot be known.
+
+    It looks once through the open files of all processes (about 5 ms): call it in a thread.
+
+    Args:
+        connections: (the other end, the end of this process).
+    """
+    pids = _find_by_inode(connections) if sys.platform == "linux" else _find_by_table(connections)
+    found: list[OsProcess | None] = []
+    for pid in pids:
+        try:
+            found.append(OsProcess(pid, psutil.Process(pid).create_time()) if pid else None)
+        except psutil.Error:
+            found.append(None)
+    return found
+
+
+def _find_by_table(connections: list[tuple[EndPoint, EndPoint]]) -> list[int | None]:
+    try:
+        table = psutil.net_connections("tcp")
+    except psutil.Error:
+        return [None] * len(connections)
+    owners = {(tuple(one.laddr), tuple(one.raddr)): one.pid for one in table}
+    return [owners.get(ends) for ends in connections]
+
+
+def _find_by_inode(connections: list[tuple[EndPoint, EndPoint]]) -> list[int | None]:
+    """Ask the kernel for each socket: its table holds every connection the SDK has closed within a minute.
+
+    Reading that table takes 180 ms with 12,000 of them, against 0.1 for the question.
+    """
+    links = [f"socket:[{inode}]" if (inode := _inode(*ends)) else None for ends in connections]
+    wanted, owners = {link for link in links if link}, dict[str | None, int]()
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - with paths as objects it takes 30 ms
+        if len(owners) == len(wanted):
+            break
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            for file in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    link = os.readlink(file.path)  # noqa: PTH115 - likewise
+                    if link in wanted:
+                        owners[link] = int(pid)
+    return [owners.get(link) for link in links]
+
+
+def _inode(peer: EndPoint, here: EndPoint) -> int | None:
+    """Return the inode of the peer's socket, by sock_diag(7) with an inet_diag_req_v2; None: it is not known here."""
+    family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+    addresses = b"".join(socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (peer, here))
+    wanted = struct.pack("!HH", peer[1], here[1]) + addresses + struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF) + wanted
+    netlink_sock_diag, sock_diag_by_family, is_request, error = 4, 20, 1, 2
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_sock_diag) as kernel:
+            kernel.settimeout(1)
+            kernel.send(struct.pack("=IHHII", 16 + len(request), sock_diag_by_family, is_request, 1, 0) + request)
+            answer = kernel.recv(4096)
+    except OSError:
+        return None
+    if struct.unpack_from("=H", answer, 4)[0] == error:
+        return None
+    inode: int = struct.unpack_from("=I", answer, 16 + 4 + 48 + 16)[0]  # behind header, state, id, and four counters
+    return inode
+
+
+def is_alive(process: OsProcess) -> bool:
+    """Tell whether it runs; the same pid started at another time is another process."""
+    try:
+        found = psutil.Process(process.pid)
+        return abs(found.create_time() - process.started) < 1 and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+class Watch:
+    """Calls back once when a process has ended."""
+
+    def __init__(self, process: OsProcess, ended: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process, self._ended = process, ended
+        self._fd: int | None = None
+        self._timer: asyncio.Handle | None = None
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):  # gone already, or no pidfd on this kernel: looking tells which
+                self._fd = os.pidfd_open(process.pid)
+                self._loop.add_reader(self._fd, self._finish)
+        self._look()
+
+    def _look(self) -> None:
+        if not is_alive(self._process):
+            self._timer = self._loop.call_soon(self._finish)
+        elif self._fd is None:
+            self._timer = self._loop.call_later(POLL, self._look)
+
+    def _finish(self) -> None:
+        self.close()
+        self._ended()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._timer:
+            self._timer.cancel()
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None

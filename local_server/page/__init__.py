@@ -1,0 +1,1 @@
+"""The live page: its routes, its events, what it shows and the SQL for that."""

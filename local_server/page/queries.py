@@ -1,0 +1,174 @@
+"""The SQL of the page: the roots, the call graph of one of them, one promise, and what waits.
+
+Every statement finds its rows by an index, and reads at most as many as it is told. Nothing here writes.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from local_server.model import invoke_id, notify_id, resume_id
+
+SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
+SHOWN_RESULT = 512  # likewise, of a value beside its promise
+SHOWN_VALUE = 65_536  # in the details of one promise
+
+Row = sqlite3.Row
+
+
+class Queries:
+    """Reads for people, over the connection of the store."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def _rows(self, sql: str, **values: object) -> list[Row]:
+        cursor = self._db.cursor()
+        cursor.row_factory = sqlite3.Row
+        return cursor.execute(sql, values).fetchall()
+
+    def roots(self, like: str, states: tuple[str, ...], below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
+        """Return matches among the ``depth`` newest roots with a sort below ``below``, and where to go on (0: nowhere).
+
+        Args:
+            like: a pattern for LIKE, with backslash as its escape.
+            states: which to return; none means all.
+            below: see above.
+            depth: how many roots to look at.
+            limit: how many to return at most.
+        """
+        floor = self._rows(
+            """SELECT sort FROM promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below
+                ORDER BY sort DESC LIMIT 1 OFFSET :depth""",
+            below=below, depth=depth - 1,
+        )  # fmt: skip
+        last = floor[0]["sort"] if floor else 0
+        found = self._rows(
+            """SELECT sort, id, state, created_on, completed_on, timeout, tags,
+                    CASE WHEN length(param) <= :shown THEN param END AS param
+                FROM promises INDEXED BY promises_roots
+                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
+                    AND (:any OR state IN (:s0, :s1, :s2))
+                ORDER BY sort DESC LIMIT :limit""",
+            below=below, last=last, like=like, any=not states, limit=limit, shown=SHOWN_PARAM,
+            **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
+        )  # fmt: skip
+        return (found[-1]["sort"] if len(found) == limit else last), found
+
+    def graph(self, root: str, limit: int) -> list[Row]:
+        """Return a promise and those that can be reached from it, at most ``limit``, the nearest first."""
+        return self._rows(
+            """WITH RECURSIVE reached(id) AS (
+                    SELECT id FROM promises WHERE id = :root
+                    UNION SELECT p.id FROM reached JOIN promises p ON p.parent = reached.id
+                    UNION SELECT s.child FROM reached JOIN shared_children s ON s.parent = reached.id
+                    LIMIT :limit)
+                SELECT p.sort, p.id, p.state, p.created_on, p.completed_on, p.timeout, p.parent, p.tags,
+                    CASE WHEN length(p.param) <= :param THEN p.param END AS param,
+                    CASE WHEN length(p.value) <= :value THEN p.value END AS value
+                FROM reached CROSS JOIN promises p ON p.id = reached.id""",
+            root=root, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT,
+        )  # fmt: skip
+
+    def shared(self, parents: Iterable[str]) -> list[tuple[str, str]]:
+        """Return (parent, child) wherever one of these asked for a promise that another had created."""
+        rows = self._rows(
+            "SELECT s.parent, s.child FROM json_each(:ids) one CROSS JOIN shared_children s ON s.parent = one.value",
+            ids=json.dumps(list(parents)),
+        )
+        return [(row["parent"], row["child"]) for row in rows]
+
+    def steps(self, promises: Iterable[str], limit: int) -> list[Row]:
+        """Return the tasks by which the functions of these promises were run."""
+        return self._rows(
+            """WITH one(id, invoke, first, last) AS
+                    (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:promises))
+                SELECT t.* FROM one CROSS JOIN tasks t ON t.id = one.invoke
+                UNION ALL
+                SELECT t.* FROM one CROSS JOIN tasks t ON t.id BETWEEN one.first AND one.last AND t.root = one.id
+                LIMIT :limit""",
+            promises=json.dumps([(one, invoke_id(one), *_range(resume_id(one, ""))) for one in promises]), limit=limit,
+        )  # fmt: skip
+
+    def lost(self, tasks: Iterable[str]) -> list[Row]:
+        """Return the claims of these tasks that were lost, in their order."""
+        return self._rows(
+            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value
+                ORDER BY l.task, l.counter""",
+            ids=json.dumps(list(tasks)),
+        )
+
+    def promise(self, promise_id: str) -> Row | None:
+        """Return a promise; parameters and value only when they are not too large to be shown."""
+        rows = self._rows(
+            """SELECT sort, id, state, created_on, completed_on, timeout, parent, tags,
+                    idempotency_key_for_create, idempotency_key_for_complete,
+                    length(param) AS param_size, CASE WHEN length(param) <= :shown THEN param END AS param,
+                    length(value) AS value_size, CASE WHEN length(value) <= :shown THEN value END AS value
+                FROM promises WHERE id = :id""",
+            id=promise_id, shown=SHOWN_VALUE,
+        )  # fmt: skip
+        return rows[0] if rows else None
+
+    def callbacks(self, promise_id: str, limit: int) -> list[Row]:
+        """Return who waits for a promise."""
+        return self._rows(
+            "SELECT kind, id, root, recv, created_on FROM callbacks WHERE promise = :id LIMIT :limit",
+            id=promise_id, limit=limit,
+        )  # fmt: skip
+
+    def notifications(self, promise_id: str, limit: int) -> list[Row]:
+        """Return the tasks by which clients hear of a promise's end."""
+        first, last = _range(notify_id(promise_id, ""))
+        return self._rows(
+            "SELECT * FROM tasks WHERE id BETWEEN :first AND :last AND root = :id LIMIT :limit",
+            first=first, last=last, id=promise_id, limit=limit,
+        )  # fmt: skip
+
+    def sharers(self, promise_id: str, limit: int) -> list[str]:
+        """Return further promises whose functions asked for this one."""
+        rows = self._rows(
+            "SELECT parent FROM shared_children WHERE child = :id LIMIT :limit", id=promise_id, limit=limit
+        )
+        return [row["parent"] for row in rows]
+
+    def tasks(self, ids: Iterable[str]) -> dict[str, Row]:
+        """Return tasks by their ids."""
+        rows = self._rows(
+            "SELECT t.* FROM json_each(:ids) one CROSS JOIN tasks t ON t.id = one.value", ids=json.dumps(list(ids))
+        )
+        return {row["id"]: row for row in rows}
+
+    def waiting(self, lines: int, limit: int) -> list[tuple[str, int, int]]:
+        """Return (address, how many tasks, oldest creation in ms) of what waits for a worker.
+
+        Notifications are left out: these wait for a client that has gone, and nothing stands still for them. At most
+        ``lines`` addresses of each kind are looked at, and at most ``limit`` tasks of each are counted.
+        """
+        found = []
+        for first, end in (("", "poll://uni@"), ("poll://uni@", "poll://uni@\U0010ffff")):
+            line = self._line(">=", first, end)
+            for _ in range(lines):
+                if line is None:
+                    break
+                row: Any = self._rows(
+                    """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
+                        WHERE waits_for = :line LIMIT :limit) WHERE kind <> 'notify'""",
+                    line=line, limit=limit,
+                )[0]  # fmt: skip
+                if row["tasks"]:
+                    found.append((line, row["tasks"], row["since"]))
+                line = self._line(">", line, end)
+        return found
+
+    def _line(self, relation: str, start: str, end: str) -> str | None:
+        at_least = "SELECT min(waits_for) AS line FROM tasks WHERE waits_for >= :start AND waits_for < :end"
+        above = "SELECT min(waits_for) AS line FROM tasks WHERE waits_for > :start AND waits_for < :end"
+        line: str | None = self._rows(at_least if relation == ">=" else above, start=start, end=end)[0]["line"]
+        return line
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    """Return the first and the last id that begin with a prefix which ends in a colon."""
+    return prefix, prefix[:-1] + ";"

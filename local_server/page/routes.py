@@ -1,0 +1,139 @@
+"""The routes of the page: its files, the JSON behind it, and its event stream."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import partial
+from importlib.resources import files
+from urllib.parse import parse_qs
+
+from local_server.api import replies
+from local_server.api.search import STATES
+from local_server.engine import Engine
+from local_server.errors import BAD_REQUEST, Refusal
+from local_server.http.connection import JSON, TEXT, Exchange
+from local_server.page import views
+from local_server.page.events import Events
+from local_server.page.queries import Queries
+from local_server.rules.turn import Turn
+from local_server.store.store import like
+
+PAGE = 50  # roots
+SLICE = 5_000  # roots looked at in one turn
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+class Page:
+    """Answers what the page asks for: GET / and everything below /ui/."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._files: dict[str, tuple[str, bytes]] = {}  # by path: type and content
+        for file in files(__package__).joinpath("static").iterdir():
+            path = "/" if file.name == "index.html" else f"/ui/{file.name}"
+            self._files[path] = TYPES["." + file.name.rpartition(".")[2]], file.read_bytes()
+        self._events = Events(engine)
+        self._searches: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def has(method: str, path: str) -> bool:
+        """Tell whether a request is one for the page."""
+        return method == "GET" and (path == "/" or path.startswith("/ui/"))
+
+    def answer(self, exchange: Exchange, path: str, query: str) -> None:
+        """Answer one request."""
+        try:
+            self._answer(exchange, path, query)
+        except Refusal as refusal:
+            _reply(exchange, refusal)
+
+    def _answer(self, exchange: Exchange, path: str, query: str) -> None:
+        fields = {name: values[0] for name, values in parse_qs(query, errors="replace").items()}
+        if path in self._files:
+            kind, content = self._files[path]
+            exchange.reply(200, kind, content, HEADERS)
+        elif path == "/ui/events":
+            self._events.open(exchange)
+        elif path == "/ui/roots":
+            search = asyncio.create_task(self._roots(exchange, fields))
+            self._searches.add(search)
+            search.add_done_callback(self._searches.discard)
+        elif path == "/ui/workers":
+            self._ask(exchange, views.workers)
+        elif path.startswith("/ui/tree/"):
+            limit = _number(fields, "limit", views.NODES, views.MOST_NODES)
+            self._ask(exchange, partial(views.tree, promise_id=path.removeprefix("/ui/tree/"), limit=limit))
+        elif path.startswith("/ui/promise/"):
+            self._ask(exchange, partial(views.promise, promise_id=path.removeprefix("/ui/promise/")))
+        else:
+            exchange.reply(404, TEXT, b"404 page not found", HEADERS)
+
+    def _ask(self, exchange: Exchange, view: Callable[[Turn], object]) -> None:
+        self._engine.do(view, partial(_reply, exchange))
+
+    async def _roots(self, exchange: Exchange, fields: dict[str, str]) -> None:
+        try:
+            _reply(exchange, await roots(self._engine, fields))
+        except Refusal as refusal:
+            _reply(exchange, refusal)
+
+
+async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
+    """Return a page of roots, the newest first; other requests are served while it looks for them.
+
+    Args:
+        engine: whose store is read.
+        fields: ``q`` (part of an id, * stands for any characters), ``state`` (pending, resolved or rejected), ``below``
+            (where to go on, from the answer before), ``limit``.
+
+    Returns:
+        {"now": ms, "roots": [Node, ...], "below": where to go on or 0, "exact": Node or None: the promise whose id is
+        ``q``, if that is no root}.
+
+    Raises:
+        Refusal: 40000 that names the parameter.
+    """
+    state, wanted = fields.get("state", ""), fields.get("q", "")
+    if state and state not in STATES:
+        raise Refusal(BAD_REQUEST, f"state: found {state!r}; expected one of {', '.join(STATES)}")
+    limit = _number(fields, "limit", PAGE, PAGE)
+    below = _number(fields, "below", 2**62, 2**62)
+    states, pattern = STATES[state] if state else (), like(f"*{wanted}*")
+    found: list[views.Node] = []
+
+    def look(turn: Turn) -> None:
+        nonlocal below
+        below, rows = Queries(turn.store.db).roots(pattern, states, below, SLICE, limit - len(found))
+        found.extend(views.root(row) for row in rows)
+
+    while below and len(found) < limit:
+        await engine.ask(look)
+    exact = await engine.ask(partial(views.no_root, promise_id=wanted)) if wanted else None
+    return {"now": views.now(), "roots": found, "below": below, "exact": exact}
+
+
+def _reply(exchange: Exchange, answer: object) -> None:
+    if isinstance(answer, Refusal):
+        exchange.reply(answer.code // 100, JSON, replies.error(answer), HEADERS)
+    else:
+        exchange.reply(200, JSON, replies.encode(answer), HEADERS)
+
+
+def _number(fields: dict[str, str], name: str, default: int, most: int) -> int:
+    text = fields.get(name, str(default))
+    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or not 1 <= int(text) <= most:
+        raise Refusal(BAD_REQUEST, f"{name}: found {text!r}; expected an integer from 1 to {most}")
+    return int(text)

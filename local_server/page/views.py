@@ -1,0 +1,289 @@
+"""What people see: promises as a tree with who ran what and when, one promise in full, workers and what waits for them.
+
+Times are ms since the epoch.
+"""
+
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+from msgspec import Struct
+
+from local_server import errors
+from local_server.errors import Refusal
+from local_server.page import readable
+from local_server.page.queries import Queries
+from local_server.rules.addresses import UNREACHABLE, parse
+from local_server.rules.turn import Turn
+from local_server.rules.workers import NAMED, Workers
+
+NODES = 2_000  # promises of a tree that are shown unless more are asked for
+MOST_NODES = 10_000
+LISTED = 50  # callbacks, tasks, parents of one promise; lines of waiting tasks
+WORKERS = 200
+COUNTED = 1_000  # tasks counted in a line
+LATELY = 60_000  # ms for which a worker that has gone is shown
+
+
+class Run(Struct, omit_defaults=True):
+    """A claim: a worker held a task of the promise."""
+
+    worker: str
+    start: int
+    end: int | None = None  # None: it holds it now
+    lost: str = ""  # why the claim was lost; the work was done again by the next
+
+
+class Node(Struct, omit_defaults=True):
+    """A promise in a list or tree."""
+
+    id: str
+    state: str
+    kind: str  # call, local (a call within its parent's worker), sleep, or promise (nothing runs for it)
+    created: int
+    func: str = ""
+    args: str = ""
+    completed: int | None = None
+    timeout: int | None = None
+    result: str = ""
+    where: str = ""  # who runs it or has run it, or what it waits for
+    level: int = 0
+    shared: bool = False  # another promise is its first parent
+    again: bool = False  # stands further up in the tree too; its children are shown there
+    attempts: int = 0  # claims that were lost, and the one that was not
+    runs: list[Run] = []
+
+
+def now() -> int:
+    """Return the time by which the page counts."""
+    return time.time_ns() // 1_000_000
+
+
+def root(row: sqlite3.Row) -> Node:
+    """Show a promise in the list of roots."""
+    return _node(row)
+
+
+def no_root(turn: Turn, promise_id: str) -> Node | None:
+    """Show the promise of that id, unless it is a root."""
+    row = Queries(turn.store.db).promise(promise_id)
+    return _node(row) if row and row["parent"] is not None else None
+
+
+def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
+    """Return the call graph below a promise, as a tree in the order in which it is read from top to bottom.
+
+    Returns:
+        {"now": ms, "more": whether there are more than ``limit`` promises, "nodes": [Node, ...]}.
+
+    Raises:
+        Refusal: 40400 when there is no promise of that id.
+    """
+    queries = Queries(turn.store.db)
+    rows = {row["id"]: row for row in queries.graph(promise_id, limit)}
+    if not rows:
+        raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
+    children: dict[str, list[tuple[int, str, bool]]] = defaultdict(list)
+    for row in rows.values():
+        children[row["parent"]].append((row["sort"], row["id"], False))
+    for parent, child in queries.shared(rows):
+        if child in rows:
+            children[parent].append((rows[child]["sort"], child, True))
+    steps = _steps(queries, rows, 4 * limit)
+    pending = {row["id"] for row in rows.values() if row["state"] == "PENDING"}
+    busy = {parent for parent, below in children.items() if any(child in pending for _, child, _ in below)}
+    nodes: list[Node] = []
+    seen: set[str] = set()
+    stack = [(0, promise_id, False)]
+    while stack and len(nodes) < MOST_NODES:
+        level, current, shared = stack.pop()
+        again = current in seen
+        seen.add(current)
+        node = _detailed(turn, rows[current], steps.get(current, []), waits_for_calls=current in busy)
+        node.level, node.shared, node.again = level, shared, again
+        nodes.append(node)
+        if not again:
+            stack.extend((level + 1, child, also) for _, child, also in sorted(children[current], reverse=True))
+    return {"now": now(), "more": len(rows) == limit, "nodes": nodes}
+
+
+def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
+    """Return everything about one promise.
+
+    Raises:
+        Refusal: 40400 when there is no promise of that id.
+    """
+    queries = Queries(turn.store.db)
+    row = queries.promise(promise_id)
+    if row is None:
+        raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
+    steps = _steps(queries, [promise_id], LISTED)[promise_id]
+    tasks = [step[0] for step in steps] + queries.notifications(promise_id, LISTED)
+    calls = queries.graph(promise_id, LISTED)[1:]
+    node = _detailed(turn, row, steps, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
+    return {
+        "now": now(),
+        "node": node,
+        "param": readable.value(row["param"], row["param_size"]),
+        "value": readable.value(row["value"], row["value_size"]),
+        "tags": readable.tags(row["tags"]),
+        "keys": {"create": row["idempotency_key_for_create"], "complete": row["idempotency_key_for_complete"]},
+        "parents": ([row["parent"]] if row["parent"] else []) + queries.sharers(promise_id, LISTED),
+        "callbacks": [
+            {"kind": one["kind"], "root": one["root"], "recv": one["recv"], "created": one["created_on"]}
+            for one in queries.callbacks(promise_id, LISTED)
+        ],
+        "tasks": [
+            {
+                "id": one["id"], "state": one["state"], "counter": one["counter"], "recv": one["recv"],
+                "worker": one["recipient"], "created": one["created_on"], "claimed": one["claimed_on"],
+                "completed": one["completed_on"],
+            }
+            for one in tasks
+        ],
+    }  # fmt: skip
+
+
+def workers(turn: Turn) -> dict[str, Any]:
+    """Return the groups with their workers and what each holds, who has gone lately, and what waits for a worker.
+
+    Returns:
+        {"now", "groups": [{"name", "workers": [{"name", "connected", "pid", "holds", "tasks": [..]}, ..]}, ..],
+        "more": how many workers are not listed, "gone": [..], "waiting": [{"address", "tasks", "since", "text"}, ..]}.
+    """
+    queries, everybody = Queries(turn.store.db), sorted(turn.workers, key=lambda one: (one.group, one.id))
+    listed = everybody[:WORKERS]
+    here = {worker.name for worker in everybody if worker.stream}
+    gone = [one for one in reversed(turn.workers.gone) if turn.now - one.at < LATELY and one.name not in here]
+    held = {worker.name: sorted(worker.claimed)[:NAMED] for worker in listed}
+    tasks = queries.tasks(chain(*held.values(), *(one.held for one in gone)))
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for worker in listed:
+        groups[worker.group].append(
+            {
+                "name": worker.id, "connected": worker.stream is not None,
+                "pid": worker.process.pid if worker.process else None,
+                "holds": len(worker.claimed), "sent": len(worker.unclaimed),
+                "tasks": [
+                    {"promise": tasks[one]["root"], "since": tasks[one]["claimed_on"]}
+                    for one in held[worker.name] if one in tasks
+                ],
+            }
+        )  # fmt: skip
+    waiting = [
+        {"address": address, "tasks": count, "since": since, "text": waiting_text(turn.workers, address, count)}
+        for address, count, since in queries.waiting(LISTED, COUNTED)
+    ]
+    return {
+        "now": now(),
+        "groups": [{"name": name, "workers": members} for name, members in groups.items()],
+        "more": len(everybody) - len(listed),
+        "gone": [
+            {
+                "name": one.name, "pid": one.pid, "at": one.at, "holds": one.holds,
+                "promises": [tasks[task]["root"] for task in one.held if task in tasks],
+            }
+            for one in gone
+        ],
+        "waiting": waiting,
+    }  # fmt: skip
+
+
+def waiting_text(workers: Workers, line: str, count: int) -> str:
+    """Say what waits, and why."""
+    what = f"{count if count < COUNTED else f'{COUNTED} or more'} task{'' if count == 1 else 's'}"
+    verb = "waits" if count == 1 else "wait"
+    if line == UNREACHABLE:
+        return f"{what} {verb} for an address that reaches nobody"
+    why = "every worker there is busy" if _connected(workers, line) else "no worker connected"
+    return f"{what} {verb} for {line}: {why}"
+
+
+def _why(workers: Workers, line: str) -> str:
+    """Say in few words why a task waits in a line."""
+    address = parse(line)
+    if address is None:
+        return "its address reaches nobody"
+    here = _connected(workers, line)
+    if address.cast == "any":
+        return f"{address.group} is busy" if here else f"nobody in {address.group}"
+    return f"{readable.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
+
+
+def _connected(workers: Workers, line: str) -> bool:
+    """Tell whether somebody serves a line."""
+    address = parse(line)
+    return address is not None and any(
+        one.stream is not None and (address.cast == "any" or one.id == address.member)
+        for one in workers.members(address.group)
+    )
+
+
+def _node(row: sqlite3.Row) -> Node:
+    func, args = readable.call(row["param"])
+    return Node(
+        row["id"],
+        row["state"],
+        readable.kind(row["tags"]),
+        row["created_on"],
+        func,
+        args,
+        row["completed_on"],
+        row["timeout"],
+    )
+
+
+type Step = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
+
+
+def _steps(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[Step]]:
+    """Return the tasks that run the function of each promise, the oldest first."""
+    tasks = queries.steps(promises, limit)
+    lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
+        lost[claim["task"]].append(claim)
+    steps: dict[str, list[Step]] = defaultdict(list)
+    for task in tasks:
+        steps[task["root"]].append((task, lost[task["id"]]))
+    return steps
+
+
+def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_calls: bool) -> Node:
+    """Show a promise with its runs, and where it is."""
+    node = _node(row)
+    for task, lost in steps:
+        for claim in lost:
+            if claim["claimed_on"] is not None:
+                node.runs.append(Run(claim["recipient"] or "?", claim["claimed_on"], claim["lost_on"], claim["reason"]))
+        held = task["state"] in ("CLAIMED", "COMPLETED", "TIMEDOUT") and task["claimed_on"] is not None
+        if held and all(claim["claimed_on"] != task["claimed_on"] for claim in lost):
+            holder = task["recipient"] or task["process"] or "?"
+            node.runs.append(Run(holder, task["claimed_on"], task["completed_on"]))
+    node.runs.sort(key=lambda run: run.start)
+    lost_runs = sum(bool(run.lost) for run in node.runs)
+    node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
+    node.result = readable.result(row["value"])
+    if row["state"] != "PENDING":
+        node.where = readable.short(node.runs[-1].worker) if node.runs else ""
+    else:
+        live = [task for task, _ in steps if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+        node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
+    return node
+
+
+def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
+    """Say where a pending promise is."""
+    for task in live:
+        worker, line = readable.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
+        if task["state"] != "INIT":
+            return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
+        if task["not_before"] is not None:
+            return "waits for its start time"
+        if line is not None:
+            return f"waits: {_why(turn.workers, line)}"
+    if waits_for_calls:
+        return "waits for its calls"
+    return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")

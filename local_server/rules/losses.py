@@ -1,0 +1,111 @@
+"""The rules of loss: what becomes of tasks when the one who holds them is gone, or out of time.
+
+A claim outlives the stream of its worker, since a broken stream is no dead worker. What ends it is the end of the
+worker's process, where that can be seen; else the end of its lease. A message that was sent and not claimed is given to
+another a moment after its stream has closed: the claim may be on its way.
+"""
+
+from typing import Final
+
+from local_server.model import Task
+from local_server.rules import dispatch
+from local_server.rules.dispatch import NOTIFY_WITHIN
+from local_server.rules.states import TaskEvent, transition
+from local_server.rules.turn import Turn
+from local_server.rules.workers import NAMED, Gone, Worker
+
+# All in ms.
+CLAIM_AFTER_CLOSE: Final = 500  # a claim may still be on its way when the stream of a living worker closes
+CLAIM_AFTER_RESTART: Final = 2_000  # the SDK repeats a claim every second while the server is down
+HEARTBEAT_WITHIN: Final = 5_500  # of a worker without stream whose process is out of sight; the SDK beats every 5 s
+
+
+def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose") -> None:
+    """Take a task from whom it was sent to or claimed by, to be offered anew; ``reason`` is for people."""
+    if lost := transition(task, event, process=None, deadline=None):
+        if task.state == "CLAIMED":
+            turn.store.insert_lost_claim(task, turn.now, reason)
+        dispatch.write(turn, task, lost)
+        turn.freed_roots[task.root] = None
+
+
+def settle(turn: Turn, task: Task) -> None:
+    """End a notify task: it has arrived, or nobody is left to receive it."""
+    if settled := transition(task, "settle", deadline=None, waits_for=None):
+        dispatch.write(turn, task, settled)
+
+
+def deadline_passed(turn: Turn, task: Task) -> None:
+    """Act on the deadline of a task: the time to claim, the lease, or the wait for a client is over."""
+    if task.kind == "notify" and task.state != "CLAIMED":
+        settle(turn, task)
+        return
+    worker = turn.workers.named(task.recipient)
+    if task.state == "ENQUEUED" and worker:
+        worker.overdue = True
+    if task.timeout <= turn.now:
+        dispatch.end(turn, task)
+    else:
+        lose(turn, task, f"no heartbeat within {task.ttl} ms" if task.state == "CLAIMED" else "not claimed in time")
+
+
+def stream_closed(turn: Turn, worker: Worker) -> None:
+    """Take back what was sent on a stream that has closed."""
+    for task in _tasks(turn, worker.notified):
+        lose(turn, task, "stream closed")
+    for task in _tasks(turn, worker.unclaimed):
+        _shorten(turn, task, CLAIM_AFTER_CLOSE)
+
+
+def out_of_sight(turn: Turn, worker: Worker) -> None:
+    """Note that only heartbeats can tell whether a worker lives: it has no stream, and no process that can be seen."""
+    _note_gone(turn, worker, None)
+    for task in _tasks(turn, worker.claimed):
+        _shorten(turn, task, HEARTBEAT_WITHIN)
+
+
+def process_gone(turn: Turn, worker: Worker, pid: int, others: dict[str, int]) -> None:
+    """Free everything of a worker whose process has ended, but for what others of its name have claimed."""
+    _note_gone(turn, worker, pid)
+    for task in _tasks(turn, worker.held()):
+        if others.get(task.id) != task.counter:
+            lose(turn, task, f"process {pid} ended")
+    for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
+        settle(turn, task)
+
+
+def counters(turn: Turn, ids: set[str]) -> dict[str, int]:
+    """Return the counters of tasks, by their ids."""
+    return {task.id: task.counter for task in _tasks(turn, ids)}
+
+
+def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:
+    """Free those tasks that are still claimed with these counters."""
+    for task in _tasks(turn, set(claimed)):
+        if task.state == "CLAIMED" and task.counter == claimed[task.id]:
+            lose(turn, task, reason)
+
+
+def restarted(turn: Turn) -> None:
+    """Take over what the server's last run left: leases get their full ttl once, messages a moment to be claimed."""
+    turn.store.reset_notifications(turn.due_in(NOTIFY_WITHIN))
+    dispatch.rebuild(turn)
+    for task in turn.store.sent_or_claimed():
+        if task.kind == "notify" and task.state == "ENQUEUED":
+            lose(turn, task, "server restarted")
+        else:
+            turn.store.set_deadline(task.id, turn.due_in(task.ttl if task.state == "CLAIMED" else CLAIM_AFTER_RESTART))
+
+
+def _shorten(turn: Turn, task: Task, ms: int) -> None:
+    if task.deadline is None or task.deadline > turn.mono + ms:
+        turn.store.set_deadline(task.id, turn.due_in(ms))
+
+
+def _tasks(turn: Turn, ids: set[str]) -> list[Task]:
+    return [task for task_id in sorted(ids) if (task := turn.store.task(task_id))]
+
+
+def _note_gone(turn: Turn, worker: Worker, pid: int | None) -> None:
+    """Note that a worker has left, before what it holds is given to others."""
+    turn.gone.append(Gone(worker.name, pid, turn.now, tuple(sorted(worker.claimed)[:NAMED]), len(worker.claimed)))

@@ -1,0 +1,157 @@
+"""The rules of tasks: how they come to be, who claims them, and what ends them. ``losses`` has what goes wrong."""
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from local_server import errors
+from local_server.errors import Refusal
+from local_server.model import Callback, Promise, Task, invoke_id
+from local_server.rules import dispatch, losses
+from local_server.rules.addresses import UNREACHABLE
+from local_server.rules.states import transition
+from local_server.rules.turn import Turn
+
+
+def get(turn: Turn, task_id: str) -> Task:
+    """Return a task.
+
+    Raises:
+        Refusal: 40403 when there is none of that id.
+    """
+    task = turn.store.task(task_id)
+    if task is None:
+        raise Refusal(errors.TASK_NOT_FOUND, f"task {task_id}: found none of that id")
+    return task
+
+
+def fence(turn: Turn, task_id: str, counter: int) -> None:
+    """Let a request go on only if the task it is part of is still claimed with that counter.
+
+    Raises:
+        Refusal: 41200 otherwise.
+    """
+    task = turn.store.task(task_id)
+    if task is None or task.state != "CLAIMED" or task.counter != counter:
+        found = f"{task.state} with counter {task.counter}" if task else "none of that id"
+        raise Refusal(
+            errors.TASK_PRECONDITION_FAILED, f"task {task_id}: found {found}; expected it claimed with {counter}"
+        )
+
+
+def invoke(turn: Turn, promise: Promise, recv: str, not_before: int | None, head: Raw | None) -> None:
+    """Create the task that runs the function of a new promise, to be sent when its delay is over."""
+    if not_before is not None and not_before <= turn.now:
+        not_before = None
+    dispatch.add(turn, replace(_invocation(turn, promise, recv), not_before=not_before, head=head))
+
+
+def invoke_claimed(turn: Turn, promise: Promise, recv: str, process: str, ttl: int) -> Task:
+    """Create that task, claimed by the one who created the promise."""
+    task = _claimed(turn, _invocation(turn, promise, recv), process, ttl)
+    turn.store.insert_task(task)
+    turn.workers.hold(task)
+    return task
+
+
+def resume_or_notify(turn: Turn, callback: Callback) -> None:
+    """Turn the callback of a promise that has completed into its task, and offer that."""
+    task_id = callback.id
+    while turn.store.task(task_id):  # "__resume:a:b:c" is the leaf b:c of root a, and the leaf c of root a:b
+        task_id += ":"
+    task = Task(
+        task_id, callback.kind, callback.root, callback.recv, callback.timeout, turn.now,
+        leaf=callback.promise if callback.kind == "resume" else None, head=callback.head,
+    )  # fmt: skip
+    if callback.kind == "resume":
+        root = turn.store.promise(callback.root)
+        if root is None:  # registered by hand; the SDK would end its process over a root that is not there
+            task = replace(task, recv=UNREACHABLE)
+        elif root.state != "PENDING" or root.timeout <= turn.now:  # its message would find the root completed
+            task = transition(task, "finish", completed_on=turn.now) or task
+    dispatch.add(turn, task)
+
+
+def claim(
+    turn: Turn, task_id: str, counter: int, process: str, ttl: int
+) -> tuple[Task, Promise | None, Promise | None]:
+    """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
+
+    A claim that was granted may be repeated by the same process with the same counter: its answer may have been lost.
+
+    Raises:
+        Refusal: 40403, 40306, 40307, 40308.
+    """
+    task = get(turn, task_id)
+    if (task.state, task.process, task.counter) == ("CLAIMED", process, counter):
+        claimed = replace(task, ttl=ttl, deadline=turn.due_in(ttl))
+        turn.store.update_task(claimed)
+    else:
+        claimed = _claimed(turn, task, process, ttl)
+        _check(task, counter)
+        dispatch.write(turn, task, claimed)
+    return claimed, turn.store.promise(task.root), turn.store.promise(task.leaf) if task.leaf is not None else None
+
+
+def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
+    """End the lease: the step is stored, or its function waits for promises. Return 201, or 200 for a repetition.
+
+    Raises:
+        Refusal: 40403, 40308, 40309.
+    """
+    task = get(turn, task_id)
+    done = transition(task, "complete", process=None, deadline=None, completed_on=turn.now)
+    if done is None:
+        return 200, task
+    _check(task, counter)
+    dispatch.write(turn, task, done)
+    turn.freed_roots[task.root] = None
+    return 201, done
+
+
+def drop(turn: Turn, task_id: str, counter: int) -> int:
+    """Give a claimed task back, to be offered under the next counter. Return 201, or 200 if it was not claimed.
+
+    Raises:
+        Refusal: 40403, 40308.
+    """
+    task = get(turn, task_id)
+    if transition(task, "drop") is None:
+        return 200
+    _check(task, counter)
+    losses.lose(turn, task, "dropped by its worker", "drop")
+    return 201
+
+
+def heartbeat(turn: Turn, process: str) -> int:
+    """Renew every lease of a process; return how many."""
+    deadlines = turn.store.renew_leases(process, turn.mono)
+    for deadline in deadlines:
+        turn.due_in(deadline - turn.mono)
+    return len(deadlines)
+
+
+def finish_root(turn: Turn, root: str) -> None:
+    """End all tasks of a promise that has completed."""
+    for task in turn.store.live_tasks(root):
+        done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
+        if done:
+            dispatch.write(turn, task, done)
+
+
+def _invocation(turn: Turn, promise: Promise, recv: str) -> Task:
+    return Task(invoke_id(promise.id), "invoke", promise.id, recv, promise.timeout, turn.now)
+
+
+def _claimed(turn: Turn, task: Task, process: str, ttl: int) -> Task:
+    """Return a task as claimed by a process, which is a worker's if the server knows one of that id."""
+    holder = turn.workers.of_process(process, task.recipient)
+    claimed = transition(
+        task, "claim", process=process, ttl=ttl, deadline=turn.due_in(ttl), claimed_on=turn.now,
+        not_before=None, waits_for=None, recipient=holder.name if holder else None,
+    )  # fmt: skip
+    return claimed or task
+
+
+def _check(task: Task, counter: int) -> None:
+    if task.counter != counter:
+        raise Refusal(errors.TASK_INVALID_COUNTER, f"task {task.id}: found counter {counter}; expected {task.counter}")

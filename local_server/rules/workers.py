@@ -1,0 +1,213 @@
+"""Who is connected, what each of them holds, and who is offered the next task. Kept in memory; no IO.
+
+A worker is a (group, id) with an open event stream. It keeps its record while it holds tasks or its process is known,
+connected or not, since a claim outlives a broken stream.
+
+Two kinds of things are known of a worker. Its stream and its process are facts: presence sets them as they happen, and
+no turn takes them back. What it holds is told by the tasks: the rules keep it as they write these, and after a turn
+that failed it is told anew (``rebuild``).
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from local_server.model import Task
+from local_server.rules.addresses import Address
+
+if TYPE_CHECKING:
+    from local_server.rules.turn import Delivery
+
+REMEMBERED = 64  # workers that have gone
+NAMED = 5  # tasks of each
+WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
+
+
+class Stream(Protocol):
+    """The sending side of an event stream."""
+
+    def send(self, delivery: "Delivery") -> None:
+        """Send one message; never blocks, never fails."""
+
+    def close(self) -> None:
+        """End the stream."""
+
+    def cut(self) -> None:
+        """Close the connection in the middle of the stream, which its reader takes for a fault."""
+
+
+@dataclass(frozen=True)
+class OsProcess:
+    """A process id, and its start in seconds since the epoch: together they name one process of this machine."""
+
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A worker that has left, with or without a word."""
+
+    name: str  # group/id
+    pid: int | None
+    at: int  # ms since the epoch
+    held: tuple[str, ...]  # ids of some of the tasks that it had claimed
+    holds: int  # how many these were
+
+
+@dataclass(eq=False)
+class Worker:
+    """One member of a group."""
+
+    group: str
+    id: str
+    stream: Stream | None = None
+    process: OsProcess | None = None  # None: not known, as for a worker on another machine
+    unclaimed: set[str] = field(default_factory=set)  # ids of the tasks sent and not claimed
+    claimed: set[str] = field(default_factory=set)
+    notified: set[str] = field(default_factory=set)  # ids of the notify tasks sent a moment ago
+    overdue: bool = False  # it did not claim in time, and has claimed nothing since: stopped, or hung
+    chosen: int = 0  # when it was chosen last, so that equals take turns
+    queues: tuple[str, str] = field(init=False)  # those that it serves: its group's, and its own
+
+    def __post_init__(self) -> None:
+        self.queues = Address("any", self.group, "").queue, Address("uni", self.group, self.id).own_queue
+
+    @property
+    def name(self) -> str:
+        """``group/id``, as tasks name their recipient."""
+        return f"{self.group}/{self.id}"
+
+    @property
+    def room(self) -> int:
+        """How many more messages that must be claimed it may be sent."""
+        return max(0, WINDOW - len(self.unclaimed)) if self.stream else 0
+
+    def held(self) -> set[str]:
+        """Return the ids of the tasks sent to it or claimed by it, except what it is only notified of."""
+        return self.unclaimed | self.claimed
+
+    def forget(self, task_id: str) -> None:
+        """Note that it no longer holds a task."""
+        self.unclaimed.discard(task_id)
+        self.claimed.discard(task_id)
+        self.notified.discard(task_id)
+
+
+class Workers:
+    """All workers known now."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[str, Worker]] = {}
+        self._by_id: dict[str, list[Worker]] = {}
+        self._choices = 0
+        self.gone: deque[Gone] = deque(maxlen=REMEMBERED)  # the latest last; for people only
+        self.moves = 0  # counts who comes and goes
+        self.saturated: set[str] = set()  # queues in which tasks may wait although somebody serves them
+
+    def __iter__(self) -> Iterator[Worker]:
+        for members in self._groups.values():
+            yield from members.values()
+
+    def get(self, group: str, member: str) -> Worker:
+        """Return the record of a worker, a new one if there is none."""
+        members = self._groups.setdefault(group, {})
+        if member not in members:
+            members[member] = Worker(group, member)
+            self._by_id.setdefault(member, []).append(members[member])
+        return members[member]
+
+    def members(self, group: str) -> Collection[Worker]:
+        """Return the workers known of a group."""
+        return self._groups.get(group, {}).values()
+
+    def named(self, name: str | None) -> Worker | None:
+        """Return the worker with that ``group/id``, if it is known."""
+        group, _, member = (name or "").partition("/")
+        return self._groups.get(group, {}).get(member)
+
+    def of_process(self, process: str, recipient: str | None) -> Worker | None:
+        """Return the worker that claims under a process id: the recipient of the message, or the only one of that id.
+
+        The SDK uses one id for its stream and its claims. Two groups may have members of the same id.
+        """
+        worker = self.named(recipient)
+        if worker and worker.id == process:
+            return worker
+        namesakes = self._by_id.get(process, [])
+        return namesakes[0] if len(namesakes) == 1 else None
+
+    def hold(self, task: Task) -> None:
+        """Note who holds a task that is sent or claimed; whoever claims runs."""
+        worker = self.named(task.recipient)
+        if worker is None:
+            return
+        if task.state == "CLAIMED":
+            worker.claimed.add(task.id)
+            worker.overdue = False
+        elif task.state == "ENQUEUED":
+            (worker.notified if task.kind == "notify" else worker.unclaimed).add(task.id)
+
+    def choose(self, address: Address, avoid: str | None = None) -> Worker | None:
+        """Return the worker that is offered a task: the one named, else the least loaded of the group, in turn.
+
+        ``avoid`` names the worker that was offered it before in vain; it is chosen only when there is no other, as is
+        one that leaves its messages unclaimed.
+        """
+        members = self._groups.get(address.group, {})
+        preferred = members.get(address.member)
+        if preferred and preferred.room and preferred.name != avoid and not preferred.overdue:
+            chosen: Worker | None = preferred
+        else:
+            candidates = members.values() if address.cast == "any" else [preferred] if preferred else []
+            chosen = min(
+                (one for one in candidates if one.room),
+                key=lambda one: (one.name == avoid or one.overdue, len(one.unclaimed) + len(one.claimed), one.chosen),
+                default=None,
+            )
+        if chosen:
+            self._choices += 1
+            chosen.chosen = self._choices
+        return chosen
+
+    def addressee(self, address: Address) -> Worker | None:
+        """Return whom a notification is for, connected or not; there is no window for these, nobody claims them."""
+        if address.member or address.cast == "uni":
+            return self._groups.get(address.group, {}).get(address.member)
+        return next((one for one in self._groups.get(address.group, {}).values() if one.stream), None)
+
+    def note_saturated(self, address: Address, queue: str) -> None:
+        """Note that a task waits in a queue; if somebody serves it, that one's next claim makes room."""
+        members = self._groups.get(address.group, {})
+        member = members.get(address.member)
+        if any(one.stream for one in members.values()) if queue == address.queue else member and member.stream:
+            self.saturated.add(queue)
+
+    def release(self, worker: Worker) -> None:
+        """Forget a worker of which nothing is left to know."""
+        if worker.stream or worker.process or worker.held() or worker.notified:
+            return
+        members = self._groups.get(worker.group, {})
+        if members.get(worker.id) is worker:
+            del members[worker.id]
+            self._by_id[worker.id].remove(worker)
+            if not members:
+                del self._groups[worker.group]
+            if not self._by_id[worker.id]:
+                del self._by_id[worker.id]
+
+    def rebuild(self, held: list[Task]) -> None:
+        """Tell anew who holds what, from the tasks that are sent or claimed."""
+        for worker in self:
+            worker.unclaimed.clear()
+            worker.claimed.clear()
+            worker.notified.clear()
+            worker.overdue = False
+            self.saturated.update(worker.queues)  # until somebody has looked
+        for task in held:
+            if task.recipient:
+                self.get(*task.recipient.split("/", 1))
+                self.hold(task)
+        for worker in list(self):
+            self.release(worker)

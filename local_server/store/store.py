@@ -1,0 +1,298 @@
+"""The store: the SQL of the rules, over one SQLite connection that only the loop's thread uses.
+
+Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict
+
+from local_server.model import Callback, Promise, PromiseState, Schedule, Task
+from local_server.store.database import connect
+from local_server.store.rows import as_callback, as_promise, as_schedule, as_task, columns, parameters
+
+PROMISE, CALLBACK, TASK, SCHEDULE = columns(Promise), columns(Callback), columns(Task), columns(Schedule)
+# Of a task that is stored, these columns change.
+CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
+            "completed_on")  # fmt: skip
+INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, :parent)"
+INSERT_CALLBACK = f"INSERT OR IGNORE INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})"
+INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
+INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
+UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
+LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
+# Of a search: a slice of the rows, by id, and by tags if any are wanted.
+MATCHES = """WHERE sort < :below AND sort >= :below - :depth AND id LIKE :like ESCAPE '\\'
+    AND (:wanted IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
+        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value)))"""
+
+
+def like(pattern: str) -> str:
+    """Turn the wire's pattern, in which only * is special, into one for LIKE ... ESCAPE."""
+    for special in "\\%_":
+        pattern = pattern.replace(special, "\\" + special)
+    return pattern.replace("*", "%")
+
+
+class Store:
+    """Promises, callbacks, tasks and schedules in one SQLite database."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the database; ``None`` keeps it in memory.
+
+        Raises:
+            StoreInUseError: another process has the file; the message names it.
+            sqlite3.DatabaseError: the file is no database, or cannot be read or written.
+        """
+        self.db = connect(path)
+
+    def close(self) -> None:
+        """Close the database; what is committed is in the one file then."""
+        self.db.close()
+
+    def begin(self) -> None:
+        """Open a transaction, in place of one that is still open."""
+        self.rollback()
+        self.db.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Take the transaction back, unless SQLite has done so itself."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+
+    @property
+    def changes(self) -> int:
+        """How many rows this run of the server has written."""
+        return self.db.total_changes
+
+    def _one(self, sql: str, **values: object) -> Any:
+        return self.db.execute(sql, values).fetchone()
+
+    # promises
+
+    def promise(self, promise_id: str) -> Promise | None:
+        """Return a promise, as it is stored."""
+        row = self._one(f"SELECT {PROMISE} FROM promises WHERE id = :id", id=promise_id)
+        return row and as_promise(row)
+
+    def insert_promise(self, promise: Promise, parent: str | None) -> None:
+        """Add a pending promise."""
+        self.db.execute(INSERT_PROMISE, asdict(promise) | {"parent": parent})
+
+    def complete_promise(self, promise: Promise) -> None:
+        """Write the completion."""
+        self.db.execute(
+            """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
+                idempotency_key_for_complete = :idempotency_key_for_complete WHERE id = :id""",
+            asdict(promise),
+        )
+
+    def share_child(self, parent: str, child: str) -> None:
+        """Note that the function behind ``parent`` asked for a promise that is another's child, or a root."""
+        self.db.execute(
+            """INSERT OR IGNORE INTO shared_children SELECT :parent, id FROM promises
+                WHERE id = :child AND id <> :parent AND parent IS NOT :parent""",
+            {"parent": parent, "child": child},
+        )
+
+    def due_promises(self, now: int, limit: int) -> list[Promise]:
+        """Return pending promises whose time-out has passed, the earliest first."""
+        rows = self.db.execute(
+            f"SELECT {PROMISE} FROM promises WHERE state = 'PENDING' AND timeout <= :now ORDER BY timeout LIMIT :limit",
+            {"now": now, "limit": limit},
+        )
+        return [as_promise(row) for row in rows]
+
+    def search_promises(
+        self, pattern: str, states: tuple[PromiseState, ...], tags: str | None, below: int, depth: int, limit: int
+    ) -> list[tuple[int, Promise]]:
+        """Return (sort, promise) of at most ``limit`` that match, among the ``depth`` newest below the sort ``below``.
+
+        ``tags`` is a JSON object of those that must be there, with these values.
+        """
+        rows = self.db.execute(
+            f"""SELECT sort, {PROMISE} FROM promises {MATCHES} AND (:any OR state IN (:s0, :s1, :s2))
+                ORDER BY sort DESC LIMIT :limit""",
+            {
+                "below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit,
+                "any": not states, **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
+            },
+        )  # fmt: skip
+        return [(row[0], as_promise(row[1:])) for row in rows]
+
+    def last(self, table: str) -> int:
+        """Return the highest sort in ``promises`` or ``schedules``, 0 when it is empty."""
+        return int(self._one(f"SELECT coalesce(max(sort), 0) FROM {table}")[0])
+
+    # callbacks
+
+    def insert_callback(self, callback: Callback) -> bool:
+        """Add it; return False when the promise has one of that id, which then stays as it is."""
+        return self.db.execute(INSERT_CALLBACK, asdict(callback)).rowcount == 1
+
+    def take_callbacks(self, promise_id: str) -> list[Callback]:
+        """Remove the callbacks of a promise; return them in the order of their ids."""
+        rows = self.db.execute(
+            f"DELETE FROM callbacks WHERE promise = :promise RETURNING {CALLBACK}", {"promise": promise_id}
+        ).fetchall()
+        return [as_callback(row) for row in sorted(rows)]
+
+    # tasks
+
+    def task(self, task_id: str) -> Task | None:
+        """Return a task."""
+        row = self._one(f"SELECT {TASK} FROM tasks WHERE id = :id", id=task_id)
+        return row and as_task(row)
+
+    def insert_task(self, task: Task) -> None:
+        """Add a task."""
+        self.db.execute(INSERT_TASK, asdict(task))
+
+    def update_task(self, task: Task) -> None:
+        """Write all that changes in a task."""
+        self.db.execute(UPDATE_TASK, asdict(task))
+
+    def insert_lost_claim(self, task: Task, now: int, reason: str) -> None:
+        """Keep the claim of a task that is lost, before it is given to another."""
+        self.db.execute(
+            "INSERT INTO lost_claims VALUES (:id, :counter, :recipient, :claimed_on, :now, :reason)",
+            asdict(task) | {"now": now, "reason": reason},
+        )
+
+    def _tasks(self, where: str, **values: object) -> list[Task]:
+        return [as_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
+
+    def live_tasks(self, root: str) -> list[Task]:
+        """Return the unfinished tasks of a root promise, the oldest first."""
+        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort", root=root)
+
+    def running(self, root: str, waiting: str) -> bool:
+        """Tell whether another task of that root than the waiting one is sent or claimed."""
+        sql = f"SELECT 1 FROM tasks WHERE root = :root AND {LIVE} AND state <> 'INIT' AND id <> :waiting LIMIT 1"
+        return self._one(sql, root=root, waiting=waiting) is not None
+
+    def next_of_root(self, root: str) -> Task | None:
+        """Return the oldest waiting task of a root promise."""
+        row = self._one(
+            f"""SELECT {TASK} FROM tasks WHERE root = :root AND {LIVE} AND state = 'INIT' AND waits_for IS NULL
+                AND not_before IS NULL ORDER BY sort LIMIT 1""",
+            root=root,
+        )
+        return row and as_task(row)
+
+    def sent_or_claimed(self) -> list[Task]:
+        """Return all tasks that somebody holds: for the start of a server."""
+        return self._tasks(f"{LIVE} AND state <> 'INIT'")
+
+    def unowned_claims(self, process: str) -> list[Task]:
+        """Return what a process claimed while the server knew no stream of it."""
+        return self._tasks("process = :process AND state = 'CLAIMED' AND recipient IS NULL", process=process)
+
+    def waiting_for(self, address: str, limit: int) -> list[Task]:
+        """Return tasks for which no worker was found at this address, the oldest first."""
+        return self._tasks("waits_for = :address ORDER BY sort LIMIT :limit", address=address, limit=limit)
+
+    def waiting_notifications(self, address: str) -> list[Task]:
+        """Return the notifications that wait for one client."""
+        return self._tasks("waits_for = :address AND kind = 'notify' ORDER BY sort", address=address)
+
+    def reset_notifications(self, deadline: int) -> None:
+        """Give every waiting notification this deadline: the monotonic clock of another run means nothing."""
+        self.db.execute(
+            "UPDATE tasks SET deadline = :deadline WHERE deadline IS NOT NULL AND state = 'INIT'",
+            {"deadline": deadline},
+        )
+
+    def due_tasks(self, mono: int, limit: int) -> list[Task]:
+        """Return tasks whose deadline has passed."""
+        return self._tasks("deadline <= :mono ORDER BY deadline LIMIT :limit", mono=mono, limit=limit)
+
+    def delayed_tasks(self, now: int, limit: int) -> list[Task]:
+        """Return tasks whose delay is over."""
+        return self._tasks("not_before <= :now ORDER BY not_before LIMIT :limit", now=now, limit=limit)
+
+    def set_deadline(self, task_id: str, deadline: int) -> None:
+        """Move the deadline of a task that is sent or claimed."""
+        self.db.execute("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
+
+    def renew_leases(self, process: str, mono: int) -> list[int]:
+        """Set every lease of a process to a full ttl from now; return the deadlines."""
+        rows = self.db.execute(
+            """UPDATE tasks SET deadline = min(ttl, :never) + :mono WHERE process = :process AND state = 'CLAIMED'
+                RETURNING deadline""",
+            {"process": process, "mono": mono, "never": 2**62},
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    # schedules
+
+    def schedule(self, schedule_id: str) -> Schedule | None:
+        """Return a schedule."""
+        row = self._one(f"SELECT {SCHEDULE} FROM schedules WHERE id = :id", id=schedule_id)
+        return row and as_schedule(row)
+
+    def insert_schedule(self, schedule: Schedule) -> None:
+        """Add a schedule."""
+        self.db.execute(INSERT_SCHEDULE, asdict(schedule))
+
+    def advance_schedule(self, schedule_id: str, last_run_time: int, next_run_time: int) -> None:
+        """Note a run."""
+        self.db.execute(
+            "UPDATE schedules SET last_run_time = :last, next_run_time = :next WHERE id = :id",
+            {"id": schedule_id, "last": last_run_time, "next": next_run_time},
+        )
+
+    def delete_schedule(self, schedule_id: str) -> bool:
+        """Remove it; return False when there is none of that id."""
+        return self.db.execute("DELETE FROM schedules WHERE id = :id", {"id": schedule_id}).rowcount == 1
+
+    def due_schedules(self, now: int, limit: int) -> list[Schedule]:
+        """Return the schedules whose next run is due, the earliest first."""
+        rows = self.db.execute(
+            f"SELECT {SCHEDULE} FROM schedules WHERE next_run_time <= :now ORDER BY next_run_time LIMIT :limit",
+            {"now": now, "limit": limit},
+        )
+        return [as_schedule(row) for row in rows]
+
+    def search_schedules(
+        self, pattern: str, tags: str | None, below: int, depth: int, limit: int
+    ) -> list[tuple[int, Schedule]]:
+        """Return (sort, schedule), as for promises."""
+        rows = self.db.execute(
+            f"SELECT sort, {SCHEDULE} FROM schedules {MATCHES} ORDER BY sort DESC LIMIT :limit",
+            {"below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit},
+        )
+        return [(row[0], as_schedule(row[1:])) for row in rows]
+
+    # processes and deadlines
+
+    def processes(self) -> Iterator[tuple[str, int, float]]:
+        """Return (recipient, pid, started) of the workers whose process was known."""
+        yield from self.db.execute("SELECT recipient, pid, started FROM processes").fetchall()
+
+    def set_process(self, recipient: str, pid: int, started: float) -> None:
+        """Remember the process behind a worker."""
+        self.db.execute(
+            "INSERT OR REPLACE INTO processes VALUES (:recipient, :pid, :started)",
+            {"recipient": recipient, "pid": pid, "started": started},
+        )
+
+    def forget_process(self, recipient: str) -> None:
+        """Forget it: it has ended."""
+        self.db.execute("DELETE FROM processes WHERE recipient = :recipient", {"recipient": recipient})
+
+    def earliest(self) -> tuple[int | None, int | None]:
+        """Return the next due time in ms by the wall clock, and by the monotonic clock."""
+        wall, mono = self._one(
+            """SELECT min(at), (SELECT min(deadline) FROM tasks WHERE deadline IS NOT NULL) FROM (
+                SELECT min(timeout) AS at FROM promises WHERE state = 'PENDING'
+                UNION ALL SELECT min(not_before) FROM tasks WHERE not_before IS NOT NULL
+                UNION ALL SELECT min(next_run_time) FROM schedules)"""
+        )
+        return wall, mono

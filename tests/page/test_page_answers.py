@@ -1,0 +1,63 @@
+"""What the server answers for the page: strict headers, nothing from elsewhere, and only to those who may ask."""
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from local_server.testing import Child, LocalServer
+
+
+def test_nothing_comes_from_elsewhere_and_every_answer_is_strict(server: LocalServer) -> None:
+    text = requests.get(server.url, timeout=10).text
+    names = [
+        "",
+        "ui/main.js",
+        "ui/lib.js",
+        "ui/style.css",
+        "ui/icon.svg",
+        "ui/roots",
+        "ui/workers",
+        "ui/tree/x",
+        "ui/none",
+    ]
+    for name in names:
+        answer = requests.get(f"{server.url}/{name}", timeout=10)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.status_code == (404 if name in ("ui/tree/x", "ui/none") else 200)
+        text += "" if "ui/" in name and "." not in name else answer.text
+    assert "https://" not in text
+    assert text.count("http://") == text.count("http://www.w3.org/")  # namespaces of SVG
+
+
+def test_rules_for_who_may_ask_hold_for_the_page(server: LocalServer, tmp_path: Path, children: list[Child]) -> None:
+    for path in ("", "ui/roots", "ui/main.js", "ui/events"):
+        assert requests.get(f"{server.url}/{path}", headers={"Host": "evil.example"}, timeout=10).status_code == 403
+        assert (
+            requests.get(f"{server.url}/{path}", headers={"Origin": "http://evil.example"}, timeout=10).status_code
+            == 403
+        )
+    folder = tmp_path / "guarded"
+    folder.mkdir()
+    guarded = LocalServer(folder, env={"RESONATE_USERNAME": "u", "RESONATE_PASSWORD": "p"})
+    children.append(guarded.child)
+    for path in ("", "ui/roots", "ui/events"):
+        assert requests.get(f"{guarded.url}/{path}", timeout=10).status_code == 401
+    assert requests.get(guarded.url, auth=("u", "p"), timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("state=odd", "state: found 'odd'; expected one of pending, resolved, rejected"),
+        ("limit=51", "limit: found '51'; expected an integer from 1 to 50"),
+        ("below=x", "below: found 'x'; expected an integer from 1 to"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(server: LocalServer, query: str, expected: str) -> None:
+    answer = requests.get(f"{server.url}/ui/roots?{query}", timeout=10)
+    assert answer.status_code == 400
+    assert expected in answer.json()["error"]["details"][0]["message"]

@@ -1,0 +1,133 @@
+"""How the end of a promise reaches a client that waits for it, and may be away."""
+
+from rules_stage import ANY, PROCESS, START, Message, Stage, refused, sent, work
+
+from local_server import errors
+from local_server.rules import promises
+from local_server.rules.dispatch import NOTIFY_WITHIN, SETTLE_AFTER
+from local_server.rules.workers import WINDOW
+
+
+def subscribed(stage: Stage, recv: str = "poll://uni@g/c") -> None:
+    stage.create("p")
+    stage.call_back("p", "notify", "s", recv)
+
+
+NOTIFIED = [Message("notify", None, None, "p")]
+
+
+def test_a_notification_carries_the_promise_and_has_arrived_when_its_stream_stays_open(stage: Stage) -> None:
+    stream = stage.connect("g/c")
+    subscribed(stage)
+    stage.complete("p")
+    assert stream.messages == NOTIFIED
+    assert stage.task("__notify:p:s").state == "ENQUEUED"
+    stage.advance(SETTLE_AFTER)
+    assert stage.task("__notify:p:s").state == "COMPLETED"
+    stage.disconnect("g/c")
+    assert stage.connect("g/c").messages == []
+
+
+def test_a_notification_waits_for_a_client_that_is_away(stage: Stage) -> None:
+    subscribed(stage)
+    stage.complete("p")
+    stage.advance(NOTIFY_WITHIN - 1)
+    assert stage.connect("g/other").messages == []
+    assert stage.connect("g/c").messages == NOTIFIED
+
+
+def test_a_client_that_does_not_come_within_a_day_is_forgotten(stage: Stage) -> None:
+    subscribed(stage)
+    stage.complete("p")
+    stage.advance(NOTIFY_WITHIN)
+    assert stage.task("__notify:p:s").state == "COMPLETED"
+    assert stage.connect("g/c").messages == []
+
+
+def test_a_notification_whose_stream_closes_at_once_is_sent_on_the_next(stage: Stage) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    stage.complete("p")
+    stage.disconnect("g/c")
+    assert stage.connect("g/c").messages == NOTIFIED
+    assert stage.task("__notify:p:s").counter == 1
+
+
+def test_a_notification_just_sent_on_a_stream_that_is_replaced_is_sent_on_the_newer(stage: Stage) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    stage.complete("p")
+    assert stage.connect("g/c").messages == NOTIFIED
+
+
+def test_a_notification_survives_a_restart(durable: Stage) -> None:
+    durable.connect("g/c")
+    subscribed(durable)
+    durable.complete("p")
+    durable.restart()
+    assert durable.connect("g/c").messages == NOTIFIED
+
+
+def test_the_day_of_a_waiting_notification_counts_anew_after_a_restart(durable: Stage) -> None:
+    durable.mono = 10**12
+    subscribed(durable)
+    durable.complete("p")
+    durable.restart()
+    durable.advance(NOTIFY_WITHIN - 1)
+    assert durable.task("__notify:p:s").state == "INIT"
+    durable.advance(1)
+    assert durable.task("__notify:p:s").state == "COMPLETED"
+
+
+def test_the_end_of_the_clients_process_ends_its_notifications(stage: Stage) -> None:
+    stage.connect("g/c", PROCESS)
+    subscribed(stage)
+    stage.disconnect("g/c")
+    stage.complete("p")
+    stage.process_ends("g/c")
+    assert stage.task("__notify:p:s").state == "COMPLETED"
+    assert list(stage.workers) == []
+
+
+def test_a_notification_for_a_member_that_is_away_does_not_stop_the_line_of_its_group(stage: Stage) -> None:
+    subscribed(stage, "poll://any@g/c")
+    stage.complete("p")
+    work(stage, 1)
+    assert sent(stage.connect("g/other")) == [("__invoke:p0", 1)]
+    assert stage.connect("g/c").messages == NOTIFIED
+
+
+def test_a_notification_for_a_group_reaches_one_of_it(stage: Stage) -> None:
+    subscribed(stage, "poll://any@g")
+    stage.complete("p")
+    assert stage.connect("g/one").messages == NOTIFIED
+    assert stage.connect("g/two").messages == []
+
+
+def test_notifications_are_sent_to_one_with_a_full_window(stage: Stage) -> None:
+    stream = stage.connect("g/c")
+    work(stage, 2 * WINDOW, first=1)
+    subscribed(stage)
+    stage.complete("p")
+    assert stream.messages[WINDOW:] == NOTIFIED
+
+
+def test_a_subscription_to_what_has_ended_is_answered_and_sends_nothing(stage: Stage) -> None:
+    stream = stage.connect("g/c")
+    stage.create("p", timeout=START)
+    assert stage.call_back("p", "notify", "s", "poll://uni@g/c") == 200
+    assert stage.do(promises.get, "p").state == "REJECTED_TIMEDOUT"
+    assert stream.messages == []
+
+
+def test_the_same_callback_again_leaves_the_first_in_force(stage: Stage) -> None:
+    stream = stage.connect("g/c")
+    subscribed(stage)
+    assert stage.call_back("p", "notify", "s", "poll://uni@g/elsewhere") == 200
+    stage.complete("p")
+    assert stream.messages == NOTIFIED
+
+
+def test_a_promise_cannot_wait_for_itself_nor_for_one_that_is_not_there(stage: Stage) -> None:
+    assert refused(lambda: stage.call_back("p", "resume", "p", ANY)) == errors.BAD_REQUEST
+    assert refused(lambda: stage.call_back("p", "resume", "r", ANY)) == errors.PROMISE_NOT_FOUND

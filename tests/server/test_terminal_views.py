@@ -1,0 +1,186 @@
+"""``local-server tree | promises | workers | cancel``, run as people run them, against a real server."""
+
+import json
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from local_server.testing import Child, LocalServer
+
+Run = Callable[..., Child]
+
+
+@pytest.fixture(scope="module")
+def server(memory_server: LocalServer) -> LocalServer:
+    """One for all tests here, each of which has ids of its own."""
+    return memory_server
+
+
+@pytest.fixture
+def run(start: Callable[..., Child]) -> Run:
+    """Run a command to its end; ``status`` is what it must exit with."""
+
+    def run(*words: str, status: int = 0) -> Child:
+        child = start("local-server", "-m", "local_server", *words)
+        assert child.wait() == status, child.output
+        return child
+
+    return run
+
+
+@pytest.fixture
+def factorial(start: Callable[..., Child]) -> Child:
+    """A worker after factorial-4 has been computed."""
+    worker = start("worker", "factorial_worker.py", "--id", "w1")
+    worker.wait_for("is running")
+    assert start("client", "factorial_client.py", "4").wait() == 0
+    return worker
+
+
+@pytest.fixture
+def bare(server: LocalServer) -> Iterator[str]:
+    """Address at which the test's server is reached as one without a page would be: /ui/ is not found."""
+
+    class Forward(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            missing = self.path.startswith("/ui/")
+            answer = None if missing else requests.get(server.url + self.path, timeout=10)
+            content = b"404 page not found" if answer is None else answer.content
+            self.send_response(404 if answer is None else answer.status_code)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    forward = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+    threading.Thread(target=forward.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{forward.server_port}"
+    forward.shutdown()
+    forward.server_close()
+
+
+def create(server: LocalServer, promise_id: str, **tags: str) -> None:
+    data = b64encode(json.dumps({"func": "work", "args": [promise_id]}).encode()).decode()
+    tags = {f"resonate:{name}": text for name, text in tags.items()}
+    body = {"id": promise_id, "timeout": 2**50, "tags": tags, "param": {"data": data}}
+    requests.post(f"{server.url}/promises", json=body, timeout=10).raise_for_status()
+
+
+@pytest.mark.usefixtures("factorial")
+def test_tree_shows_calls_states_times_and_who_ran_them(run: Run) -> None:
+    lines = run("tree", "factorial-4").lines
+    for place, line in enumerate(lines):
+        n = 4 - place
+        assert re.fullmatch(
+            rf"{'  ' * (place - 1)}{'└ ' if place else ''}✔ factorial-{n} factorial\({n}\) → \d+  "
+            r"[\d.]+ m?s  factorial-worker/w1",
+            line,
+        ), line
+    assert len(lines) == 4
+    nodes = json.loads(run("tree", "factorial-2", "--json").output)["nodes"]
+    assert [(node["id"], node["state"]) for node in nodes] == [("factorial-2", "RESOLVED"), ("factorial-1", "RESOLVED")]
+
+
+def test_watch_follows_a_tree_until_it_is_completed(server: LocalServer, start: Callable[..., Child]) -> None:
+    create(server, "top")
+    create(server, "inner", parent="top")
+    watch = start("watch", "-m", "local_server", "tree", "top", "--watch")
+    watch.wait_for("◌ inner", times=2)
+    for promise_id in ("inner", "top"):
+        requests.patch(f"{server.url}/promises/{promise_id}", json={"state": "RESOLVED"}, timeout=10).raise_for_status()
+    assert watch.wait() == 0
+    assert "✔ top" in watch.lines[-2]
+    assert "✔ inner" in watch.lines[-1]
+
+
+def test_a_tree_shows_siblings_and_what_is_shared(server: LocalServer, run: Run) -> None:
+    for promise_id, parent in (("a", ""), ("b", "a"), ("c", "b"), ("d", "a")):
+        create(server, promise_id, **({"parent": parent} if parent else {}))
+    drawn = [re.sub(r" work.*", "", line) for line in run("tree", "a").lines]
+    assert drawn == ["◌ a", "├ ◌ b", "│ └ ◌ c", "└ ◌ d"]
+
+
+def test_promises_are_listed_newest_first_and_filtered(server: LocalServer, run: Run) -> None:
+    for n in range(3):
+        create(server, f"listed-{n}")
+    requests.patch(f"{server.url}/promises/listed-1", json={"state": "REJECTED"}, timeout=10).raise_for_status()
+    assert [line.split()[1] for line in run("promises", "listed-*").lines] == ["listed-2", "listed-1", "listed-0"]
+    assert [line.split()[1] for line in run("promises", "--limit", "1").lines] == ["listed-2"]
+    assert [one["id"] for one in json.loads(run("promises", "--state", "rejected", "--json").output)] == ["listed-1"]
+    assert run("promises", "other*").output == ""
+
+
+def test_workers_and_what_waits_for_one_are_listed(server: LocalServer, factorial: Child, run: Run) -> None:
+    create(server, "waiting", invoke="poll://any@ops")
+    lines = run("workers").lines
+    assert "1 task waits for poll://any@ops: no worker connected" in lines
+    assert f"  w1 (pid {factorial.pid}): idle" in lines
+    factorial.kill()
+    worker = next(line for line in run("workers").lines if line.startswith("factorial-worker/w1"))
+    assert re.fullmatch(r"factorial-worker/w1: gone [\d.]+ m?s ago", worker)
+
+
+def test_cancel_ends_a_pending_promise_and_no_other(server: LocalServer, run: Run) -> None:
+    create(server, "job")
+    assert run("cancel", "job").output == "job is canceled"
+    assert requests.get(f"{server.url}/promises/job", timeout=10).json()["state"] == "REJECTED_CANCELED"
+    again = run("cancel", "job", status=1)
+    assert again.lines[0].startswith("Error: The promise has already been canceled: promise job: found it")
+
+
+@pytest.mark.parametrize("command", ["tree", "cancel"])
+def test_an_unknown_id_is_one_clear_line(run: Run, command: str) -> None:
+    found = "Error: The specified promise was not found: promise no/such?one: found none of that id"
+    assert run(command, "no/such?one", status=1).lines == [found]
+
+
+@pytest.mark.parametrize("command", [["tree", "x"], ["promises"], ["workers"], ["cancel", "x"]])
+def test_a_server_that_is_not_there_is_one_clear_line(nowhere: int, run: Run, command: list[str]) -> None:
+    url = f"http://127.0.0.1:{nowhere}"
+    (line,) = run(*command, "--server", url, status=1).lines
+    assert re.fullmatch(rf"Error: no server at {url} \(.*\); start one with: uv run local-server", line)
+
+
+def test_a_server_option_that_is_no_address_is_refused(run: Run) -> None:
+    output = run("tree", "x", "--server", "ftp://x", status=2).output
+    assert "--server: found 'ftp://x'; expected an address such as http://localhost:8001" in output
+
+
+def test_names_cannot_write_to_the_terminal(server: LocalServer, run: Run) -> None:
+    create(server, "\x1b]0;title\x07\x1b[2J\u202eevil\r")
+    for child in (run("promises", "--limit", "1"), run("tree", "\x1b]0;title\x07\x1b[2J\u202eevil\r")):
+        assert "�]0;title��[2J�evil�" in child.output
+        assert child.output.isprintable()
+
+
+def test_credentials_come_from_the_variables_of_the_sdk(
+    tmp_path: Path, children: list[Child], start: Callable[..., Child]
+) -> None:
+    (tmp_path / "guarded").mkdir()
+    secret = {"RESONATE_USERNAME": "u", "RESONATE_PASSWORD": "p"}
+    guarded = LocalServer(tmp_path / "guarded", env=secret)
+    children.append(guarded.child)
+    refused = start("refused", "-m", "local_server", "promises", "--server", guarded.url)
+    assert refused.wait() == 1
+    assert refused.output == f"Error: {guarded.url}/promises?id=%2A&limit=50: 401 Unauthorized"
+    assert start("let in", "-m", "local_server", "promises", "--server", guarded.url, env=secret).wait() == 0
+
+
+def test_a_server_without_the_page_is_asked_by_the_wire_alone(server: LocalServer, bare: str, run: Run) -> None:
+    create(server, "first", parent="first")
+    create(server, "second", parent="first", invoke="poll://any@others")
+    lines = run("tree", "first", "--server", bare).lines
+    assert [line.split("  ")[0] for line in lines] == ['◌ first work("first")', '└ ◌ second work("second")']
+    assert "poll://any@others" in lines[1]
+    assert "found none of that id" in run("tree", "none", "--server", bare, status=1).output
+    assert run("promises", "--server", bare).lines[0].startswith("◌ second")
+    output = run("workers", "--server", bare, status=1).output
+    assert output == f"Error: {bare} does not tell who works for it; the local server of this project does"
