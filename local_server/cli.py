@@ -20,9 +20,7 @@ from local_server.terminal import COMMANDS
 @click.option(
     "--poll-port", type=click.IntRange(0, 65535), default=8002, help="Port of the event streams; 0: likewise."
 )
-@click.version_option(
-    package_name="durable-examples", message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}"
-)
+@click.version_option(package_name="local-server", message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}")
 @click.pass_context
 def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: int, poll_port: int) -> None:
     """Serve durable promises and tasks to workers of the Resonate SDK, and a page to watch them at the API's address.

@@ -79,7 +79,7 @@ class Queries:
         )
         return [(row["parent"], row["child"]) for row in rows]
 
-    def steps(self, promises: Iterable[str], limit: int) -> list[Row]:
+    def tasks_of(self, promises: Iterable[str], limit: int) -> list[Row]:
         """Return the tasks by which the functions of these promises were run."""
         return self._rows(
             """WITH one(id, invoke, first, last) AS
@@ -140,33 +140,33 @@ class Queries:
         )
         return {row["id"]: row for row in rows}
 
-    def waiting(self, lines: int, limit: int) -> list[tuple[str, int, int]]:
+    def waiting(self, queues: int, limit: int) -> list[tuple[str, int, int]]:
         """Return (address, how many tasks, oldest creation in ms) of what waits for a worker.
 
         Notifications are left out: these wait for a client that has gone, and nothing stands still for them. At most
-        ``lines`` addresses of each kind are looked at, and at most ``limit`` tasks of each are counted.
+        ``queues`` addresses of each kind are looked at, and at most ``limit`` tasks of each are counted.
         """
         found = []
         for first, end in (("", "poll://uni@"), ("poll://uni@", "poll://uni@\U0010ffff")):
-            line = self._line(">=", first, end)
-            for _ in range(lines):
-                if line is None:
+            queue = self._queue(">=", first, end)
+            for _ in range(queues):
+                if queue is None:
                     break
                 row: Any = self._rows(
                     """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
-                        WHERE waits_for = :line LIMIT :limit) WHERE kind <> 'notify'""",
-                    line=line, limit=limit,
+                        WHERE waits_for = :queue LIMIT :limit) WHERE kind <> 'notify'""",
+                    queue=queue, limit=limit,
                 )[0]  # fmt: skip
                 if row["tasks"]:
-                    found.append((line, row["tasks"], row["since"]))
-                line = self._line(">", line, end)
+                    found.append((queue, row["tasks"], row["since"]))
+                queue = self._queue(">", queue, end)
         return found
 
-    def _line(self, relation: str, start: str, end: str) -> str | None:
-        at_least = "SELECT min(waits_for) AS line FROM tasks WHERE waits_for >= :start AND waits_for < :end"
-        above = "SELECT min(waits_for) AS line FROM tasks WHERE waits_for > :start AND waits_for < :end"
-        line: str | None = self._rows(at_least if relation == ">=" else above, start=start, end=end)[0]["line"]
-        return line
+    def _queue(self, relation: str, start: str, end: str) -> str | None:
+        at_least = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for >= :start AND waits_for < :end"
+        above = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for > :start AND waits_for < :end"
+        queue: str | None = self._rows(at_least if relation == ">=" else above, start=start, end=end)[0]["queue"]
+        return queue
 
 
 def _range(prefix: str) -> tuple[str, str]:

@@ -22,9 +22,9 @@ from local_server.rules.workers import NAMED, Workers
 
 NODES = 2_000  # promises of a tree that are shown unless more are asked for
 MOST_NODES = 10_000
-LISTED = 50  # callbacks, tasks, parents of one promise; lines of waiting tasks
+LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
 WORKERS = 200
-COUNTED = 1_000  # tasks counted in a line
+COUNTED = 1_000  # tasks counted in a queue
 LATELY = 60_000  # ms for which a worker that has gone is shown
 
 
@@ -92,7 +92,7 @@ def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
     for parent, child in queries.shared(rows):
         if child in rows:
             children[parent].append((rows[child]["sort"], child, True))
-    steps = _steps(queries, rows, 4 * limit)
+    histories = _histories(queries, rows, 4 * limit)
     pending = {row["id"] for row in rows.values() if row["state"] == "PENDING"}
     busy = {parent for parent, below in children.items() if any(child in pending for _, child, _ in below)}
     nodes: list[Node] = []
@@ -102,7 +102,7 @@ def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
         level, current, shared = stack.pop()
         again = current in seen
         seen.add(current)
-        node = _detailed(turn, rows[current], steps.get(current, []), waits_for_calls=current in busy)
+        node = _detailed(turn, rows[current], histories.get(current, []), waits_for_calls=current in busy)
         node.level, node.shared, node.again = level, shared, again
         nodes.append(node)
         if not again:
@@ -120,10 +120,10 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     row = queries.promise(promise_id)
     if row is None:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
-    steps = _steps(queries, [promise_id], LISTED)[promise_id]
-    tasks = [step[0] for step in steps] + queries.notifications(promise_id, LISTED)
+    histories = _histories(queries, [promise_id], LISTED)[promise_id]
+    tasks = [history[0] for history in histories] + queries.notifications(promise_id, LISTED)
     calls = queries.graph(promise_id, LISTED)[1:]
-    node = _detailed(turn, row, steps, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
+    node = _detailed(turn, row, histories, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
     return {
         "now": now(),
         "node": node,
@@ -192,30 +192,30 @@ def workers(turn: Turn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def waiting_text(workers: Workers, line: str, count: int) -> str:
+def waiting_text(workers: Workers, queue: str, count: int) -> str:
     """Say what waits, and why."""
     what = f"{count if count < COUNTED else f'{COUNTED} or more'} task{'' if count == 1 else 's'}"
     verb = "waits" if count == 1 else "wait"
-    if line == UNREACHABLE:
+    if queue == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
-    why = "every worker there is busy" if _connected(workers, line) else "no worker connected"
-    return f"{what} {verb} for {line}: {why}"
+    why = "every worker there is busy" if _connected(workers, queue) else "no worker connected"
+    return f"{what} {verb} for {queue}: {why}"
 
 
-def _why(workers: Workers, line: str) -> str:
-    """Say in few words why a task waits in a line."""
-    address = parse(line)
+def _why(workers: Workers, queue: str) -> str:
+    """Say in few words why a task waits in a queue."""
+    address = parse(queue)
     if address is None:
         return "its address reaches nobody"
-    here = _connected(workers, line)
+    here = _connected(workers, queue)
     if address.cast == "any":
         return f"{address.group} is busy" if here else f"nobody in {address.group}"
     return f"{readable.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
 
 
-def _connected(workers: Workers, line: str) -> bool:
-    """Tell whether somebody serves a line."""
-    address = parse(line)
+def _connected(workers: Workers, queue: str) -> bool:
+    """Tell whether somebody serves a queue."""
+    address = parse(queue)
     return address is not None and any(
         one.stream is not None and (address.cast == "any" or one.id == address.member)
         for one in workers.members(address.group)
@@ -236,25 +236,25 @@ def _node(row: sqlite3.Row) -> Node:
     )
 
 
-type Step = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
+type TaskHistory = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
 
 
-def _steps(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[Step]]:
+def _histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
     """Return the tasks that run the function of each promise, the oldest first."""
-    tasks = queries.steps(promises, limit)
+    tasks = queries.tasks_of(promises, limit)
     lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
     for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
         lost[claim["task"]].append(claim)
-    steps: dict[str, list[Step]] = defaultdict(list)
+    histories: dict[str, list[TaskHistory]] = defaultdict(list)
     for task in tasks:
-        steps[task["root"]].append((task, lost[task["id"]]))
-    return steps
+        histories[task["root"]].append((task, lost[task["id"]]))
+    return histories
 
 
-def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_calls: bool) -> Node:
+def _detailed(turn: Turn, row: sqlite3.Row, histories: list[TaskHistory], *, waits_for_calls: bool) -> Node:
     """Show a promise with its runs, and where it is."""
     node = _node(row)
-    for task, lost in steps:
+    for task, lost in histories:
         for claim in lost:
             if claim["claimed_on"] is not None:
                 node.runs.append(Run(claim["recipient"] or "?", claim["claimed_on"], claim["lost_on"], claim["reason"]))
@@ -269,7 +269,7 @@ def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_call
     if row["state"] != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
-        live = [task for task, _ in steps if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+        live = [task for task, _ in histories if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
         node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
     return node
 
@@ -277,13 +277,13 @@ def _detailed(turn: Turn, row: sqlite3.Row, steps: list[Step], *, waits_for_call
 def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
     """Say where a pending promise is."""
     for task in live:
-        worker, line = readable.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
+        worker, queue = readable.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
         if task["state"] != "INIT":
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
         if task["not_before"] is not None:
             return "waits for its start time"
-        if line is not None:
-            return f"waits: {_why(turn.workers, line)}"
+        if queue is not None:
+            return f"waits: {_why(turn.workers, queue)}"
     if waits_for_calls:
         return "waits for its calls"
     return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")
