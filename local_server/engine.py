@@ -141,6 +141,8 @@ class Engine:
         turn.send()
         for request in requests:
             _answer(request, request.result)
+        for warning in turn.warnings:
+            logger.warning("%s", warning)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
     def _fail(self) -> None:

@@ -4,8 +4,9 @@ A worker is known by its name, ``group/id``. What is seen of it is a stream, and
 other end of that stream, which is looked up when the stream opens. Three things happen, each told to the rules in one
 turn:
 
-- A stream opens. What was sent on an older stream of that name is taken back. The process of the older stream keeps
-  what it has claimed by then: it may be the same one, which has reconnected, or another that still works.
+- A stream opens. What was sent on an older stream of that name, in this run of the server or the last, is taken back.
+  The process of the older stream keeps what it has claimed by then: it may be the same one, which has reconnected, or
+  another that still works.
 - A stream closes. What its worker has claimed stays claimed while its process lives. Where no process is known, it
   stays claimed while heartbeats come.
 - A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.
@@ -67,8 +68,7 @@ class Presence:
                 others = self._claimed_by_others(worker, earlier)
                 claimed = losses.counters(turn, worker.claimed)
                 self._claims[worker, earlier] = dict(claimed.items() - others.items())
-            if replaced:
-                losses.stream_closed(turn, worker)
+            losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
 
         self._engine.tell(connected)

@@ -129,8 +129,7 @@ class Stage:
         replaced, worker.stream = worker.stream, stream
         worker.process = process or worker.process
         with self.turn() as turn:
-            if replaced:
-                losses.stream_closed(turn, worker)
+            losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
         if replaced:
             replaced.close()

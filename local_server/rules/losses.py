@@ -3,26 +3,32 @@
 A claim outlives the stream of its worker, since a broken stream is no dead worker. What ends it is the end of the
 worker's process, where that can be seen; else the end of its lease. A message that was sent and not claimed is given to
 another a moment after its stream has closed: the claim may be on its way.
+
+A task may itself be what ends its worker: the SDK ends its process over a function that it does not know and over
+arguments that do not fit. The first time a task is lost by the death of its holder it is given to another at once. From
+the second time on it waits 1, 2, 4 ... 60 s, so that a pool that is restarted outlives it, and people are told.
 """
 
 from typing import Final
 
 from local_server.model import Task
 from local_server.rules import dispatch
-from local_server.rules.dispatch import NOTIFY_WITHIN
+from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN
 from local_server.rules.states import TaskEvent, transition
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Gone, Worker
 
 # All in ms.
 CLAIM_AFTER_CLOSE: Final = 500  # a claim may still be on its way when the stream of a living worker closes
-CLAIM_AFTER_RESTART: Final = 2_000  # the SDK repeats a claim every second while the server is down
 HEARTBEAT_WITHIN: Final = 5_500  # of a worker without stream whose process is out of sight; the SDK beats every 5 s
+LONGEST_WAIT: Final = 60_000  # of a task that ends its workers
+
+DEATH: Final = "process "  # a reason for a loss that begins so is a death
 
 
-def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose") -> None:
+def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_before: int | None = None) -> None:
     """Take a task from whom it was sent to or claimed by, to be offered anew; ``reason`` is for people."""
-    if lost := transition(task, event, process=None, deadline=None):
+    if lost := transition(task, event, process=None, deadline=None, claimed_on=None, not_before=not_before):
         if task.state == "CLAIMED":
             turn.store.insert_lost_claim(task, turn.now, reason)
         dispatch.write(turn, task, lost)
@@ -69,7 +75,7 @@ def process_gone(turn: Turn, worker: Worker, pid: int, others: dict[str, int]) -
     _note_gone(turn, worker, pid)
     for task in _tasks(turn, worker.held()):
         if others.get(task.id) != task.counter:
-            lose(turn, task, f"process {pid} ended")
+            lose(turn, task, f"{DEATH}{pid} ended", not_before=_again(turn, task, worker, pid))
     for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
         settle(turn, task)
 
@@ -87,14 +93,29 @@ def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:
 
 
 def restarted(turn: Turn) -> None:
-    """Take over what the server's last run left: leases get their full ttl once, messages a moment to be claimed."""
+    """Take over what the server's last run left: leases and messages get their full time once."""
     turn.store.reset_notifications(turn.due_in(NOTIFY_WITHIN))
     dispatch.rebuild(turn)
     for task in turn.store.sent_or_claimed():
         if task.kind == "notify" and task.state == "ENQUEUED":
             lose(turn, task, "server restarted")
         else:
-            turn.store.set_deadline(task.id, turn.due_in(task.ttl if task.state == "CLAIMED" else CLAIM_AFTER_RESTART))
+            turn.store.set_deadline(task.id, turn.due_in(task.ttl if task.state == "CLAIMED" else CLAIM_WITHIN))
+
+
+def _again(turn: Turn, task: Task, worker: Worker, pid: int) -> int | None:
+    """Return when a task is offered again whose holder has died, in ms since the epoch; None: at once."""
+    if task.state != "CLAIMED" or task.counter == 1:
+        return None
+    deaths = turn.store.deaths(task.id) + 1
+    if deaths == 1:
+        return None
+    wait = min(1_000 << min(deaths - 2, 16), LONGEST_WAIT)
+    turn.warnings.append(
+        f"promise {task.root} has ended {deaths} workers, the last one {worker.name} (process {pid}); it is tried "
+        f"again in {wait // 1000} s; to give it up: local-server cancel {task.root}"
+    )
+    return turn.now + wait
 
 
 def _shorten(turn: Turn, task: Task, ms: int) -> None:

@@ -1,5 +1,7 @@
 """The rules of tasks: how they come to be, who claims them, and what ends them. ``losses`` has what goes wrong."""
 
+from typing import Final
+
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -10,6 +12,11 @@ from local_server.rules import dispatch, losses
 from local_server.rules.addresses import UNREACHABLE
 from local_server.rules.states import transition
 from local_server.rules.turn import Turn
+from local_server.rules.workers import Worker
+
+# All in ms.
+SHORTEST_LEASE: Final = 500  # a ttl of 0 lives until the heartbeat that follows its claim, as the SDK's tests expect
+OVERTAKEN_WITHIN: Final = 60_000  # a claim that is later than that is refused
 
 
 def get(turn: Turn, task_id: str) -> Task:
@@ -76,15 +83,19 @@ def claim(
 ) -> tuple[Task, Promise | None, Promise | None]:
     """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
 
-    A claim that was granted may be repeated by the same process with the same counter: its answer may have been lost.
+    The SDK ends its process over a claim that is refused. Two claims that come late are therefore granted, and change
+    no state: one that is repeated by the same process with the same counter, since its answer may have been lost; and
+    one of a task that was sent, and ended with its root before the claim arrived.
 
     Raises:
         Refusal: 40403, 40306, 40307, 40308.
     """
     task = get(turn, task_id)
     if (task.state, task.process, task.counter) == ("CLAIMED", process, counter):
-        claimed = replace(task, ttl=ttl, deadline=turn.due_in(ttl))
+        claimed = replace(task, ttl=ttl, deadline=_lease(turn, turn.workers.named(task.recipient), ttl))
         turn.store.update_task(claimed)
+    elif task.counter == counter and _overtaken(turn, task):
+        claimed = task
     else:
         claimed = _claimed(turn, task, process, ttl)
         _check(task, counter)
@@ -124,10 +135,10 @@ def drop(turn: Turn, task_id: str, counter: int) -> int:
 
 def heartbeat(turn: Turn, process: str) -> int:
     """Renew every lease of a process; return how many."""
-    deadlines = turn.store.renew_leases(process, turn.mono)
-    for deadline in deadlines:
-        turn.due_in(deadline - turn.mono)
-    return len(deadlines)
+    tasks = turn.store.claimed_by(process)
+    for task in tasks:
+        turn.store.set_deadline(task.id, _lease(turn, turn.workers.named(task.recipient), task.ttl))
+    return len(tasks)
 
 
 def finish_root(turn: Turn, root: str) -> None:
@@ -146,10 +157,26 @@ def _claimed(turn: Turn, task: Task, process: str, ttl: int) -> Task:
     """Return a task as claimed by a process, which is a worker's if the server knows one of that id."""
     holder = turn.workers.of_process(process, task.recipient)
     claimed = transition(
-        task, "claim", process=process, ttl=ttl, deadline=turn.due_in(ttl), claimed_on=turn.now,
+        task, "claim", process=process, ttl=ttl, deadline=_lease(turn, holder, ttl), claimed_on=turn.now,
         not_before=None, waits_for=None, recipient=holder.name if holder else None,
     )  # fmt: skip
     return claimed or task
+
+
+def _lease(turn: Turn, holder: Worker | None, ttl: int) -> int:
+    """Return the end of a lease from now on.
+
+    The SDK sends heartbeats twice in a ttl. So that any pause shorter than the ttl keeps its work, whenever it begins,
+    a process that is seen to live is given the time of a heartbeat that it may just have been about to send.
+    """
+    return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.process else ttl))
+
+
+def _overtaken(turn: Turn, task: Task) -> bool:
+    """Tell whether a task has ended with its root while its message, or the claim of it, was on its way."""
+    sent_and_never_claimed = task.kind != "notify" and task.recipient is not None and task.claimed_on is None
+    ended = task.completed_on if task.state in ("COMPLETED", "TIMEDOUT") else None
+    return sent_and_never_claimed and ended is not None and turn.now - ended < OVERTAKEN_WITHIN
 
 
 def _check(task: Task, counter: int) -> None:

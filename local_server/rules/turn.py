@@ -35,6 +35,7 @@ class Turn:
         outbox: what to send after the commit, by task id, in order.
         closing: streams to close after the commit.
         gone: workers that have left in this turn.
+        warnings: what people should know, a line each, for the log.
         wake_now: the earliest time by ``now`` at which a write of this turn falls due, None for none.
         wake_mono: the same by ``mono``.
     """
@@ -49,6 +50,7 @@ class Turn:
         self.outbox: dict[str, Delivery] = {}
         self.closing: list[Stream] = []
         self.gone: list[Gone] = []
+        self.warnings: list[str] = []
         self.wake_now: int | None = None
         self.wake_mono: int | None = None
 

@@ -221,14 +221,14 @@ class Store:
         """Move the deadline of a task that is sent or claimed."""
         self.db.execute("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
 
-    def renew_leases(self, process: str, mono: int) -> list[int]:
-        """Set every lease of a process to a full ttl from now; return the deadlines."""
-        rows = self.db.execute(
-            """UPDATE tasks SET deadline = min(ttl, :never) + :mono WHERE process = :process AND state = 'CLAIMED'
-                RETURNING deadline""",
-            {"process": process, "mono": mono, "never": 2**62},
-        ).fetchall()
-        return [row[0] for row in rows]
+    def claimed_by(self, process: str) -> list[Task]:
+        """Return what a process has claimed."""
+        return self._tasks("process = :process AND state = 'CLAIMED'", process=process)
+
+    def deaths(self, task_id: str) -> int:
+        """Return how often a task was lost by the death of its holder."""
+        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE 'process %'"
+        return int(self._one(sql, id=task_id)[0])
 
     # schedules
 

@@ -1,12 +1,14 @@
 """What becomes of a task whose holder is lost: leases, closed streams, processes that end, restarts of the server."""
 
+import pytest
 from rules_stage import ANY, PROCESS, Stage, refused, sent, work
 
 from local_server import errors
 from local_server.rules import tasks
 from local_server.rules.dispatch import CLAIM_WITHIN
-from local_server.rules.losses import CLAIM_AFTER_CLOSE, CLAIM_AFTER_RESTART, HEARTBEAT_WITHIN
-from local_server.rules.workers import WINDOW
+from local_server.rules.losses import CLAIM_AFTER_CLOSE, HEARTBEAT_WITHIN
+from local_server.rules.tasks import OVERTAKEN_WITHIN, SHORTEST_LEASE
+from local_server.rules.workers import WINDOW, OsProcess
 
 # leases
 
@@ -38,11 +40,15 @@ def test_the_longest_ttl_does_not_overflow(stage: Stage) -> None:
     assert stage.task("__invoke:p0").state == "CLAIMED"
 
 
-def test_a_ttl_of_nothing_is_over_at_once(stage: Stage) -> None:
+def test_a_ttl_of_nothing_lives_until_the_heartbeat_that_follows(stage: Stage) -> None:
     stream = stage.connect("g/w")
     work(stage, 1)
     stage.claim("__invoke:p0", ttl=0)
-    stage.advance(0)
+    stage.advance(SHORTEST_LEASE - 1)
+    assert stage.do(tasks.heartbeat, "w") == 1
+    stage.advance(SHORTEST_LEASE - 1)
+    assert sent(stream) == [("__invoke:p0", 1)]
+    stage.advance(1)
     assert sent(stream) == [("__invoke:p0", 1), ("__invoke:p0", 2)]
 
 
@@ -67,6 +73,81 @@ def test_what_is_not_claimed_in_time_goes_to_another_who_is_preferred_from_then_
     stage.claim("__invoke:p0", 2, "b")
     work(stage, 1, "poll://any@g/a", first=4)
     assert len(hung.messages) == 1
+
+
+@pytest.mark.parametrize("beat", [0, 1_000, 4_999])
+def test_a_living_process_that_is_paused_for_less_than_its_lease_keeps_its_work(stage: Stage, beat: int) -> None:
+    stage.connect("g/a", PROCESS)
+    work(stage, 1)
+    stage.claim("__invoke:p0", process="a", ttl=10_000)
+    stage.advance(beat)  # the next heartbeat was due 5 s after the claim; the pause comes before it
+    stage.advance(9_999)
+    assert stage.do(tasks.heartbeat, "a") == 1
+    stage.advance(14_999)
+    assert stage.do(tasks.complete, "__invoke:p0", 1)[0] == 201
+
+
+# claims that come late
+
+
+def sent_and_over(stage: Stage, **tags: str) -> str:
+    """Return a task whose root ended after its message was sent."""
+    stage.connect("g/a")
+    stage.create("p", timeout=stage.now + 100, invoke=ANY, **tags)
+    return "__invoke:p"
+
+
+@pytest.mark.parametrize("end", ["resolve", "cancel", "time"])
+def test_a_claim_overtaken_by_the_end_of_its_root_is_granted_and_changes_nothing(stage: Stage, end: str) -> None:
+    task = sent_and_over(stage)
+    if end == "time":
+        stage.advance(100)
+    else:
+        stage.complete("p", "resolve" if end == "resolve" else "cancel")
+    before = stage.dump()
+    claimed, root, leaf = stage.do(tasks.claim, task, 1, "a", 10_000)
+    assert claimed.state in ("COMPLETED", "TIMEDOUT")
+    assert root
+    assert (root.id, root.state != "PENDING", leaf) == ("p", True, None)
+    assert refused(lambda: stage.claim(task, 2, "a")) == errors.TASK_ALREADY_COMPLETED
+    stage.advance(OVERTAKEN_WITHIN)
+    assert refused(lambda: stage.claim(task, 1, "a")) == errors.TASK_ALREADY_COMPLETED
+    assert stage.dump() == before
+
+
+def test_a_claim_of_what_its_holder_completed_stays_refused(stage: Stage) -> None:
+    task = sent_and_over(stage)
+    stage.claim(task, process="a")
+    stage.do(tasks.complete, task, 1)
+    assert refused(lambda: stage.claim(task, process="a")) == errors.TASK_ALREADY_COMPLETED
+
+
+def test_a_claim_of_what_was_never_sent_stays_refused_when_its_root_has_ended(stage: Stage) -> None:
+    stage.create("p", invoke=ANY)
+    stage.complete("p")
+    assert refused(lambda: stage.claim("__invoke:p")) == errors.TASK_ALREADY_COMPLETED
+
+
+# tasks that end their workers
+
+
+def test_a_task_that_ends_its_workers_waits_longer_each_time_and_people_are_told(stage: Stage) -> None:
+    stage.create("poison", invoke=ANY)
+    waits = []
+    for n in range(1, 10):
+        stream, since = stage.connect(f"g/w{n}", OsProcess(n, 0.0)), stage.mono
+        while not stream.messages:
+            stage.advance(500)
+        waits.append(stage.mono - since)
+        stage.claim("__invoke:poison", n, f"w{n}")
+        with stage.turn() as turn:
+            stage.process_ends(f"g/w{n}")
+        assert len(turn.warnings) == (n > 1)
+    assert waits == [0, 0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]
+    told = "promise poison has ended 9 workers, the last one g/w9 (process 1); it is tried again in 60 s; "
+    assert turn.warnings == [told + "to give it up: local-server cancel poison"]
+    stage.create("healthy", invoke=ANY)
+    assert sent(stage.connect("g/next")) == [("__invoke:healthy", 1)]
 
 
 # workers that are lost
@@ -175,20 +256,29 @@ def test_a_turn_that_is_taken_back_leaves_the_books_as_the_store_has_them(stage:
 # restarts of the server
 
 
-def test_a_restart_gives_each_lease_its_ttl_and_each_message_a_moment(durable: Stage) -> None:
+def test_a_restart_gives_each_lease_and_each_message_its_full_time_once(durable: Stage) -> None:
     durable.connect("g/a")
     claimed, unclaimed = work(durable, 2)
     durable.mono = 77_777
     durable.claim(claimed, process="a", ttl=30_000)
     durable.restart()
     other = durable.connect("g/b")
-    durable.advance(CLAIM_AFTER_RESTART - 1)
+    durable.advance(CLAIM_WITHIN - 1)
     assert sent(other) == []
     durable.advance(1)
     assert sent(other) == [(unclaimed, 2)]
     durable.claim(unclaimed, 2, "b", ttl=10**9)
-    durable.advance(30_000 - CLAIM_AFTER_RESTART)
+    durable.advance(30_000 - CLAIM_WITHIN)
     assert sent(other)[1:] == [(claimed, 2)]
+
+
+def test_a_message_of_the_previous_run_goes_out_again_a_moment_after_its_worker_is_back(durable: Stage) -> None:
+    durable.connect("g/a")
+    work(durable, 1)
+    durable.restart()
+    back = durable.connect("g/a")
+    durable.advance(CLAIM_AFTER_CLOSE)
+    assert sent(back) == [("__invoke:p0", 2)]
 
 
 def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) -> None:

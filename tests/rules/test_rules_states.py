@@ -38,7 +38,10 @@ NOTIFY_GRID = """
 """
 
 EVENTS: dict[str, Callable[[Stage, Task], object]] = {
-    "send": lambda stage, task: (stage.connect("g/w"), stage.do(dispatch.offer, stage.task(task.id))),
+    "send": lambda stage, task: (
+        stage.connect("g/w" if task.kind == "notify" else "g/v"),
+        stage.do(dispatch.offer, stage.task(task.id)),
+    ),
     "claim": lambda stage, task: stage.claim(task.id, task.counter, "other"),
     "complete": lambda stage, task: stage.do(tasks.complete, task.id, task.counter),
     "drop": lambda stage, task: stage.do(tasks.drop, task.id, task.counter),
