@@ -247,3 +247,23 @@ def test_the_program_of_the_readme_goes_on_where_it_was_killed(
     again = start_shared("order again", tmp_path / OWN)
     assert again.wait() == 0
     assert again.lines == ["ship order 7", "order 7 is on its way"]
+
+
+def test_in_a_group_of_its_own_it_goes_on_as_well_when_run_as_the_page_of_the_server_says(
+    start_shared: Callable[..., Child], tmp_path: Path
+) -> None:
+    (program,) = blocks(README, "python")
+    group, run = re.findall(r"`(Resonate\.remote\(.+?\)|order\.options\(.+?\)\.run\(.+?\))`", in_one_line(SERVER))
+    program = program.replace("Resonate.remote()", group).replace('order.run("order-7", 7)', run)
+    assert group in program
+    assert run in program
+    # Killed in its first step: what runs again is the order itself, by the group that its promise names.
+    program = program.replace("order-7", "order-8").replace("ctx.sleep(10)", "ctx.sleep(0)")
+    slow = program.replace("flush=True)", "flush=True); time.sleep(0.5)")
+    (tmp_path / OWN).write_text(f"import time\n{slow}")
+    killed = start_shared("order", tmp_path / OWN)
+    killed.wait_for("charge the card for order 7")
+    killed.kill()
+    again = start_shared("order again", tmp_path / OWN)
+    assert again.wait() == 0
+    assert again.lines == ["charge the card for order 7", "ship order 7", "order 7 is on its way"]
