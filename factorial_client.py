@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from resonate import Resonate
 
-LARGEST_N = 5_000  # see README.md: what limits it is time and memory, not the depth of the calls
+LARGEST_N = 5_000  # see docs/factorial.md: what limits it is time and memory, not the depth of the calls
 
 parser = argparse.ArgumentParser(description="Compute n! on the factorial workers.")
 parser.add_argument("n", nargs="?", default="5", help=f"an integer from 0 to {LARGEST_N:,} (default: 5)")

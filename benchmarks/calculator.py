@@ -1,7 +1,7 @@
 """How fast the calculator is, what a second ops worker brings, and what the largest expressions cost.
 
-    uv run python benchmarks/calculator.py
-    uv run python benchmarks/calculator.py --large      # minutes
+    uv run benchmarks/calculator.py
+    uv run benchmarks/calculator.py --large      # minutes
 
 Two exp workers, on a server of its own with its database on disk; each run is under a fresh id, each figure is the
 median of 5 runs, with the fastest and the slowest. A balanced tree of 31 operators has 62 parts: each is an expression

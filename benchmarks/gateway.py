@@ -1,7 +1,7 @@
 """Measure the async RPC gateway: what it adds to a direct ``begin_rpc``, and whether each of many requests is answered.
 
-    uv run python benchmarks/gateway.py
-    uv run python benchmarks/gateway.py --calls 500 --burst 10000
+    uv run benchmarks/gateway.py
+    uv run benchmarks/gateway.py --calls 500 --burst 10000
 
 Starts a local server with its database in a temporary folder, the nine services and the gateway. Direct calls and
 requests take turns, each with an id of its own, on a new connection, as curl does. Exits 1 if the gateway adds 5 ms or

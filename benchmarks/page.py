@@ -1,6 +1,6 @@
 """What the page of the local server costs, and how quick it is, with 100,000 promises in the store.
 
-    uv run python benchmarks/page.py
+    uv run benchmarks/page.py
 
 Needs Chromium (`sudo apt-get install chromium`, or its path in CHROMIUM). Starts a server on a file in a temporary
 folder. Exits 1 if, at the median, the first paint takes 1 s or more, or the list takes 300 ms or more to show a search

@@ -1,6 +1,6 @@
 """Make the three pictures of the README from the running examples.
 
-    uv run python docs/screenshots.py
+    uv run docs/screenshots.py
 
 Starts a local server, the workers of all three examples and Chromium (its path in CHROMIUM, else from the PATH), and
 writes page-takeover.png, page-waiting.png and page-services.png next to this file.

@@ -19,7 +19,7 @@ from local_server.testing import Child, LocalServer
 LETTERS = "abcdefghi"
 FUNCTIONS = dict(zip(LETTERS, ("foo", "bar", "baz", "qux", "quz", "cog", "zim", "rax", "dop"), strict=True))
 ANSWERS = {"await-chain": 3, "detached-chain": "detached-chain started", "fan-out-workflow": 3}
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "async_rpc" / "README.md"
 KEY_RULE = "expected 1 to 64 characters of A-Z a-z 0-9 _ -, not only digits"
 
 
@@ -46,8 +46,8 @@ def nodes(stage: Stage) -> dict[str, Child]:
     return dict(zip(LETTERS, stage.services(LETTERS), strict=True))
 
 
-def test_the_curl_commands_of_the_readme_answer_as_it_says_and_a_key_is_part_of_the_id(stage: Stage) -> None:
-    commands = re.findall(r"^(curl .*http://127.0.0.1:5000/[\w-]+) +# (\{.*?\})", README.read_text(), re.MULTILINE)
+def test_the_curl_commands_of_its_page_answer_as_it_says_and_a_key_is_part_of_the_id(stage: Stage) -> None:
+    commands = re.findall(r"^(curl .*http://127.0.0.1:5000/[\w-]+) +# (\{.*?\})", PAGE.read_text(), re.MULTILINE)
     assert len(commands) == 3
     for command, expected in commands:
         words = shlex.split(command.replace("http://127.0.0.1:5000", stage.url))

@@ -1,4 +1,4 @@
-"""The nine service files and the table in the README say the same, and each file says it all."""
+"""The nine service files and the table in async_rpc/README.md say the same, and each file says it all."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ ROW = re.compile(
     r"^\| `(?P<command>[a-z])` \| `(?P<group>[^`]+)` \| `(?P<function>[^`]+)` \|(?P<callees>[^|]*)\|$", re.MULTILINE
 )
 CALLEE = re.compile(r"`(rfc|rfi|detached)` `(\w+)` on `([\w-]+)`")
-TABLE = {row["command"]: row for row in ROW.finditer((ROOT / "README.md").read_text())}
+TABLE = {row["command"]: row for row in ROW.finditer((ROOT / "async_rpc" / "README.md").read_text())}
 
 
 def module_of(letter: str) -> ast.Module:
@@ -46,13 +46,13 @@ def callees_of(module: ast.Module) -> list[tuple[str, str, str]]:
     return [call.groups() for call in calls if call]  # type: ignore[misc]
 
 
-def test_the_readme_has_a_row_for_each_of_the_nine_services() -> None:
+def test_its_page_has_a_row_for_each_of_the_nine_services() -> None:
     assert sorted(TABLE) == list("abcdefghi")
     assert len(list((ROOT / "async_rpc").glob("service_*.py"))) == 9
 
 
 @pytest.mark.parametrize("letter", "abcdefghi")
-def test_group_function_and_callees_are_those_of_the_readme(letter: str) -> None:
+def test_group_function_and_callees_are_those_of_its_page(letter: str) -> None:
     module, row = module_of(letter), TABLE[letter]
     assert group_of(module) == row["group"] == f"service-{letter}"
     assert functions_of(module) == [row["function"]]
@@ -94,6 +94,6 @@ def test_a_file_is_short_and_registers_on_its_own_connection() -> None:
         assert source.count("resonate = Resonate.remote(group=GROUP, pid=NODE)") == 1
 
 
-def test_every_command_of_the_readme_table_is_a_script_of_the_project() -> None:
+def test_every_command_of_the_table_is_a_script_of_the_project() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert {letter: scripts[letter] for letter in TABLE} == {x: f"async_rpc.service_{x}:main" for x in "abcdefghi"}

@@ -17,7 +17,7 @@ from wire_client import until
 
 from local_server.testing import Child, ChildError, LocalServer
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "local_server" / "README.md"
 Start = Callable[..., Child]
 LEASE = 10  # seconds; what happens sooner did not wait for a lease to end
 
@@ -271,8 +271,8 @@ def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Sta
     assert "uv run local-server" in line
 
 
-def test_behind_a_proxy_what_the_readme_exports_leads_past_it(start: Start, nowhere: int) -> None:
-    past = re.search(r"export NO_PROXY=(\S+)`", README.read_text())
+def test_behind_a_proxy_what_the_page_of_the_server_exports_leads_past_it(start: Start, nowhere: int) -> None:
+    past = re.search(r"export NO_PROXY=(\S+)`", PAGE.read_text())
     assert past
     proxied = {"http_proxy": f"http://127.0.0.1:{nowhere}", "no_proxy": past[1]}
     start("w1", "factorial_worker.py", env=proxied)
