@@ -2,14 +2,15 @@
 
 How data flows, and the only way it flows::
 
-    bytes -> http -> wire (decode, validate) -> rules (read, decide) -> store (SQL)
+    bytes -> http -> api (decode, validate) -> rules (read, decide) -> store (SQL)
           -> COMMIT -> reply bytes, and deliveries -> event stream bytes
     clock -> the same rules -> the same COMMIT -> the same deliveries
 
-``protocol`` and ``http`` speak HTTP, ``wire`` is the shape of what they carry. ``promises``, ``tasks``, ``dispatch``
-and ``schedules`` are the rules (they import no IO and take the time as an argument), ``states`` is their table,
-``workers`` knows who is connected and what each holds. ``database`` opens the file, ``store`` has
-all the SQL of the rules, and ``engine`` runs the turns: rules, COMMIT, send. ``serve`` starts and ends it all.
+From the top to the ground: ``cli`` and ``server`` start and end it, ``listeners`` are its two ports. ``page`` and
+``api`` turn requests into operations of the rules, and results into what is sent. ``presence`` tells the rules which
+workers come and go, by ``os_process``. ``engine`` runs the turns: rules, COMMIT, send. ``rules`` decide, without IO,
+and take the time as an argument; ``rules.states`` is where to start. ``store`` has their SQL. ``http`` speaks HTTP/1.1.
+``terminal`` are the commands that ask a running server. No wing imports another that stands above it.
 """
 
 WIRE_VERSION = "0.7.25"  # of the official server whose wire this one speaks

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from local_server.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
+from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
@@ -32,7 +32,8 @@ from local_server.store.store import Store
 logger = logging.getLogger(__name__)
 type OnResult[T] = Callable[[T | Refusal], None]
 
-LONGEST_SLEEP = 10_000  # ms; the wall clock may jump, and the timer of the loop runs on the monotonic one
+LONGEST_SLEEP = 10_000  # ms between two sweeps at most
+TICK = 500  # ms between two looks at the clocks at most; the wall clock may jump, and the server may have stood still
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -47,6 +48,25 @@ class _Request:
         self.failed = False
 
 
+class _Clock:
+    """The clock of leases, in ms: it stands still when this process does, stopped, suspended or in a slow commit.
+
+    A worker could not be heard meanwhile, so no lease may run out. While the server runs, the clock is read at least
+    once a TICK; what passes beyond two of these is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._read = time.monotonic_ns() // 1_000_000
+        self._now = self._read
+
+    def now(self) -> int:
+        """Read it."""
+        read = time.monotonic_ns() // 1_000_000
+        self._now += min(read - self._read, 2 * TICK)
+        self._read = read
+        return self._now
+
+
 class Engine:
     """Runs the rules over one store, for all requests and for the clock."""
 
@@ -58,19 +78,19 @@ class Engine:
         self._turn: Turn | None = None
         self._requests: list[_Request] = []  # of the turn that is open, or to be decided by the next
         self._stale = False  # the books in ``workers`` are those of a turn that failed
+        self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0
+        self._due = 0  # when something falls due, by the clock of leases
         self._closed = False
 
     def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
         """Run an operation in the current turn; ``on_result`` is called with its result once that is committed.
 
         It is called with a Refusal instead for what the operation refused, and with one of code 50000 when it could not
-        be decided or stored. An operation may be run more than once before it is committed.
+        be decided or stored. An operation may be run more than once before it is committed. Once the engine is closed,
+        nothing is called: the SDK would end its process over any answer, and comes again over a closed connection.
         """
-        if self._closed:
-            on_result(Refusal(SHUTTING_DOWN, "found the server stopping; expected it running"))
-        else:
+        if not self._closed:
             self._decide(_Request(operation, on_result))
 
     def tell(self, operation: Callable[[Turn], object]) -> None:
@@ -105,7 +125,7 @@ class Engine:
 
     def _open(self) -> Turn:
         self.store.begin()
-        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), _mono())
+        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), self._clock.now())
         if self._stale:
             dispatch.rebuild(self._turn)
         return self._turn
@@ -158,40 +178,42 @@ class Engine:
             logger.exception("the turn could not be taken back; the next one tries again")
         for request in requests:
             _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
-        self._wake_at(None, _mono() + TRY_AGAIN)
+        self._wake_at(None, self._clock.now() + TRY_AGAIN)
 
     # the clock
 
     def start(self) -> None:
         """Take over what the previous run has left, and start the clock."""
         self.tell(losses.restarted)
-        self._sweep()
+        self.do(due.sweep, self._swept)
 
     def _wake_at(self, now: int | None, mono: int | None) -> None:
-        """Make sure that the timer fires by these times."""
-        at = _mono() + LONGEST_SLEEP
-        if mono is not None:
-            at = min(at, mono)
-        if now is not None:
-            at = min(at, _mono() + now - int(time.time() * 1000))
-        if self._timer is None or at < self._timer_at:
+        """Make sure that there is a sweep by these times."""
+        at = self._clock.now()
+        due = min(
+            self._due if self._timer else at + LONGEST_SLEEP,
+            at + LONGEST_SLEEP if mono is None else mono,
+            at + LONGEST_SLEEP if now is None else at + now - int(time.time() * 1000),
+        )
+        if self._timer is None or due < self._due:
             if self._timer:
                 self._timer.cancel()
-            self._timer_at = at
-            self._timer = self._loop.call_later(max(0, at - _mono()) / 1000, self._sweep)
+            self._due = due
+            self._timer = self._loop.call_later(min(max(0, due - at), TICK) / 1000, self._tick)
 
-    def _sweep(self) -> None:
+    def _tick(self) -> None:
+        """Read the clock; sweep if something is due by now."""
         self._timer = None
-        if not self._closed:
+        if self._clock.now() < self._due:
+            self._wake_at(None, self._due)
+        elif not self._closed:
             self.do(due.sweep, self._swept)
 
     def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
-        if self._closed:
-            return
         if isinstance(more, Refusal):
-            self._wake_at(None, _mono() + TRY_AGAIN)
+            self._wake_at(None, self._clock.now() + TRY_AGAIN)
         elif more:
-            self._sweep()
+            self.do(due.sweep, self._swept)
         else:
             self._wake_at(*self.store.earliest())
 
@@ -211,7 +233,3 @@ def _answer(request: _Request, result: Any) -> None:
             request.on_result(result)
         except Exception:
             logger.exception("an answer could not be given")
-
-
-def _mono() -> int:
-    return time.monotonic_ns() // 1_000_000

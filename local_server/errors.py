@@ -16,7 +16,6 @@ PROMISE_ALREADY_EXISTS = 40900
 SCHEDULE_ALREADY_EXISTS = 40901
 TASK_PRECONDITION_FAILED = 41200
 INTERNAL_ERROR = 50000
-SHUTTING_DOWN = 50302
 
 TITLES = {
     BAD_REQUEST: "The request is invalid",
@@ -35,7 +34,6 @@ TITLES = {
     SCHEDULE_ALREADY_EXISTS: "The specified schedule already exists",
     TASK_PRECONDITION_FAILED: "The task precondition failed",
     INTERNAL_ERROR: "There was an internal server error",
-    SHUTTING_DOWN: "The server is shutting down",
 }
 
 

@@ -84,7 +84,8 @@ class Query(Struct, frozen=True):
 
 async def search(engine: Engine, query: Query) -> dict[str, Any]:
     """Return a page: ``{"cursor": str | None, table: [...]}``, the newest first; a full page has a cursor."""
-    below = query.below or await engine.ask(lambda turn: turn.store.last(query.table) + 1)
+    end = await engine.ask(lambda turn: turn.store.last(query.table) + 1)
+    below = min(query.below or end, end)  # a cursor may be forged
     found: list[tuple[int, Promise | Schedule]] = []
     while below > 0 and len(found) < query.limit:
         found += await engine.ask(partial(_slice, query, below, query.limit - len(found)))

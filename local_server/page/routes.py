@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qs
 
 from local_server.api import replies
-from local_server.api.search import STATES
+from local_server.api.search import LONGEST, STATES
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.http.connection import JSON, TEXT, Exchange
@@ -112,15 +113,16 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     limit = _number(fields, "limit", PAGE, PAGE)
     below = _number(fields, "below", 2**62, 2**62)
     states, pattern = STATES[state] if state else (), like(f"*{wanted}*")
+    if len(wanted) > LONGEST:
+        raise Refusal(BAD_REQUEST, f"q: found {len(wanted)} characters; expected at most {LONGEST}")
     found: list[views.Node] = []
 
-    def look(turn: Turn) -> None:
-        nonlocal below
-        below, rows = Queries(turn.store.db).roots(pattern, states, below, SLICE, limit - len(found))
-        found.extend(views.root(row) for row in rows)
+    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[sqlite3.Row]]:
+        return Queries(turn.store.db).roots(pattern, states, below, SLICE, limit)
 
     while below and len(found) < limit:
-        await engine.ask(look)
+        below, rows = await engine.ask(partial(look, below, limit - len(found)))
+        found += [views.root(row) for row in rows]
     exact = await engine.ask(partial(views.no_root, promise_id=wanted)) if wanted else None
     return {"now": views.now(), "roots": found, "below": below, "exact": exact}
 
