@@ -22,4 +22,8 @@ def sweep(turn: Turn) -> bool:
     due_schedules = turn.store.due_schedules(turn.now, SWEEP)
     for schedule in due_schedules:
         schedules.run(turn, schedule)
-    return max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP or bool(due_schedules)
+    unsettled = turn.store.unsettled()
+    if unsettled is not None and promises.settle(turn, unsettled):
+        turn.store.remove_unsettled(unsettled)
+    full = max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP
+    return full or bool(due_schedules) or unsettled is not None

@@ -141,12 +141,14 @@ def heartbeat(turn: Turn, process: str) -> int:
     return len(tasks)
 
 
-def finish_root(turn: Turn, root: str) -> None:
-    """End all tasks of a promise that has completed."""
-    for task in turn.store.live_tasks(root):
+def finish_root(turn: Turn, root: str, limit: int) -> int:
+    """End tasks of a promise that has completed, at most ``limit``; return how many."""
+    tasks = turn.store.live_tasks(root, limit)
+    for task in tasks:
         done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
         if done:
             dispatch.write(turn, task, done)
+    return len(tasks)
 
 
 def _invocation(turn: Turn, promise: Promise, recv: str) -> Task:

@@ -39,6 +39,11 @@ CREATE TABLE IF NOT EXISTS callbacks (
     PRIMARY KEY (promise, id)
 ) WITHOUT ROWID;
 
+-- Completed promises of which tasks are still to be ended, or callbacks to become tasks: more than one turn takes.
+CREATE TABLE IF NOT EXISTS unsettled (
+    promise TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS tasks (
     sort INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

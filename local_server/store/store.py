@@ -136,12 +136,32 @@ class Store:
         """Add it; return False when the promise has one of that id, which then stays as it is."""
         return self.db.execute(INSERT_CALLBACK, asdict(callback)).rowcount == 1
 
-    def take_callbacks(self, promise_id: str) -> list[Callback]:
-        """Remove the callbacks of a promise; return them in the order of their ids."""
+    def take_callbacks(self, promise_id: str, limit: int) -> list[Callback]:
+        """Remove callbacks of a promise, the first by their ids; return them."""
         rows = self.db.execute(
-            f"DELETE FROM callbacks WHERE promise = :promise RETURNING {CALLBACK}", {"promise": promise_id}
+            f"SELECT {CALLBACK} FROM callbacks WHERE promise = :promise ORDER BY id LIMIT :limit",
+            {"promise": promise_id, "limit": limit},
         ).fetchall()
-        return [as_callback(row) for row in sorted(rows)]
+        callbacks = [as_callback(row) for row in rows]
+        if callbacks:
+            self.db.execute(
+                "DELETE FROM callbacks WHERE promise = :promise AND id <= :last",
+                {"promise": promise_id, "last": callbacks[-1].id},
+            )
+        return callbacks
+
+    def add_unsettled(self, promise_id: str) -> None:
+        """Note a completed promise with more tasks or callbacks than one turn takes."""
+        self.db.execute("INSERT OR IGNORE INTO unsettled VALUES (:id)", {"id": promise_id})
+
+    def unsettled(self) -> str | None:
+        """Return one of these."""
+        found: str | None = self._one("SELECT min(promise) FROM unsettled")[0]
+        return found
+
+    def remove_unsettled(self, promise_id: str) -> None:
+        """Note that nothing is left of it to do."""
+        self.db.execute("DELETE FROM unsettled WHERE promise = :id", {"id": promise_id})
 
     # tasks
 
@@ -168,9 +188,9 @@ class Store:
     def _tasks(self, where: str, **values: object) -> list[Task]:
         return [as_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
 
-    def live_tasks(self, root: str) -> list[Task]:
+    def live_tasks(self, root: str, limit: int) -> list[Task]:
         """Return the unfinished tasks of a root promise, the oldest first."""
-        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort", root=root)
+        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort LIMIT :limit", root=root, limit=limit)
 
     def running(self, root: str, waiting: str) -> bool:
         """Tell whether another task of that root than the waiting one is sent or claimed."""

@@ -131,3 +131,35 @@ def test_the_same_callback_again_leaves_the_first_in_force(stage: Stage) -> None
 def test_a_promise_cannot_wait_for_itself_nor_for_one_that_is_not_there(stage: Stage) -> None:
     assert refused(lambda: stage.call_back("p", "resume", "p", ANY)) == errors.BAD_REQUEST
     assert refused(lambda: stage.call_back("p", "resume", "r", ANY)) == errors.PROMISE_NOT_FOUND
+
+
+def test_a_promise_with_thousands_of_callbacks_tells_them_over_many_turns_and_restarts(durable: Stage) -> None:
+    count = 5 * promises.BATCH
+    with durable.turn():
+        durable.create("awaited")
+        for n in range(count):
+            durable.create(f"r{n}")
+            durable.call_back("awaited", "resume", f"r{n}", "poll://any@h")
+    durable.complete("awaited")
+    assert len(durable.tasks()) == promises.BATCH
+    durable.sweep()
+    durable.restart()
+    durable.advance(0)
+    while durable.store.unsettled():
+        durable.sweep()
+    assert len(durable.tasks()) == count
+    assert {task.waits_for for task in durable.tasks().values()} == {"poll://any@h"}
+
+
+def test_a_root_with_thousands_of_tasks_ends_them_over_many_turns(stage: Stage) -> None:
+    with stage.turn():
+        stage.create("root")
+        for n in range(2 * promises.BATCH + 1):
+            stage.create(f"p{n}")
+            stage.call_back(f"p{n}", "resume", "root", "poll://any@h")
+            stage.complete(f"p{n}")
+    stage.complete("root")
+    for _ in range(3):
+        stage.sweep()
+    assert {task.state for task in stage.tasks().values()} == {"COMPLETED"}
+    assert stage.store.unsettled() is None

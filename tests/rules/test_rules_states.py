@@ -47,7 +47,7 @@ EVENTS: dict[str, Callable[[Stage, Task], object]] = {
     "drop": lambda stage, task: stage.do(tasks.drop, task.id, task.counter),
     "lose": lambda stage, task: stage.do(losses.lose, task, "test"),
     "time_out": lambda stage, task: stage.do(dispatch.offer, task),
-    "finish": lambda stage, task: stage.do(tasks.finish_root, task.root),
+    "finish": lambda stage, task: stage.do(tasks.finish_root, task.root, 10),
     "settle": lambda stage, task: stage.do(losses.settle, task),
 }
 
