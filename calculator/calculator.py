@@ -38,7 +38,8 @@ from resonate import Context, Resonate
 from calculator import prompt
 from calculator.parser import Expr, canonical
 
-STOP_DEADLINE = 5.0  # seconds that a worker takes to finish and store the step in hand after a signal
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STOP_SECONDS = 5
 SHOWN = 100  # characters of an expression that a worker prints
 
 
@@ -93,35 +94,34 @@ def announce(ctx: Context, what: str) -> None:
 
 
 def work(group: str, name: str, delay: float) -> None:
-    """Serve as ``group/name`` until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, then finish the step in hand; a second signal ends the process at once."""
+    worker = f"{group}/{name}"
     # One operator at a time in each process, so that two workers are twice one on any machine.
     resonate = Resonate.remote(group=group, pid=name, workers=1)
-    resonate.set_dependency("worker", f"{group}/{name}")
+    resonate.set_dependency("worker", worker)
     resonate.set_dependency("delay", delay)
     resonate.register(calculate, name="=")
     resonate.register(add, name="+")
     resonate.register(sub, name="-")
     resonate.register(mul, name="*")
 
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is handled, here and in all threads to come, until sigwait
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # in this thread and all that it starts: a signal waits
+    print(f"{worker} is ready, pid {os.getpid()}", flush=True)  # first: the threads to come print as well
     resonate.start()
-    print(f"{group}/{name} is ready, pid {os.getpid()}; Ctrl-C ends it", flush=True)
-    signal.sigwait(signals)
-    for number in signals:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-
-    deadline = threading.Timer(STOP_DEADLINE, give_up, [f"{group}/{name}"])
+    signal.sigwait(SIGNALS)
+    print(f"{worker} is stopping", flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the second one has its default action
+    deadline = threading.Timer(STOP_SECONDS, give_up, [worker])
     deadline.daemon = True
     deadline.start()
-    resonate.stop()  # finishes and stores the step in hand; with the server gone it would wait for ever
+    resonate.stop()  # returns when the step is stored; with the server gone it would wait for ever
 
 
 def give_up(worker: str) -> None:
-    """End the process at once; its lease ends without it."""
+    """End the process without the step in hand; the server gives it to another."""
     print(
-        f"{worker}: the step in hand is not done after {STOP_DEADLINE:g} s, it goes to another worker", file=sys.stderr
+        f"{worker}: could not finish the step in hand within {STOP_SECONDS} s, it is left to another process",
+        file=sys.stderr,
     )
     os._exit(1)
 

@@ -108,7 +108,7 @@ def test_a_worker_is_seen_dying_and_its_step_taken_over(page: Page, start: Start
     dying = start("w1", "factorial_worker.py", "--id", "w1", "--delay", "60")
     living = start("w2", "factorial_worker.py", "--id", "w2", "--delay", "0.4")
     for worker in (dying, living):
-        worker.wait_for("is running")
+        worker.wait_for("is ready")
     client = start("client", "factorial_client.py", "6")
     dying.wait_for("Calculating factorial of")
     step = dying.lines[-1].rpartition(" ")[2]
