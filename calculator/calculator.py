@@ -12,8 +12,7 @@ Start a server and the workers, each in a terminal of its own, and calculate:
     GRP=ops uv run calculator
     uv run calculator "(1 + 2) * (3 - 4)"     one value; without an expression: a prompt
 
-Two numbers are not taken apart: their operation goes to ops at once. The published example sends each of them to an
-``=`` of its own, in a balanced tree a third of all its calls.
+Each half is an ``=`` again, a lone number too: ``1 + 2`` is at work in all three places.
 
 Every call is a durable promise: the expression is stored before it is sent, the value before anybody sees it. A worker
 that dies costs the step it was in; another member of its group does that step again and no other. A name such as
@@ -49,16 +48,12 @@ def calculate(ctx: Context, expr: Expr) -> Generator[Any, Any, int]:
         case int(number):
             announce(ctx, str(number))
             return number
-        case ("+" | "-" | "*" as op, int(x), int(y)):
-            announce(ctx, canonical(expr))
-            value: int = yield ctx.rfc(op, x, y).options(target="poll://ops")
-            return value
         case ("+" | "-" | "*" as op, lhs, rhs):
             announce(ctx, canonical(expr))
             # Each yield is durable: a run that starts over from the top finds these promises, and sends nothing twice.
             left = yield ctx.rfi("=", lhs).options(target="poll://exp/lhs")
             right = yield ctx.rfi("=", rhs).options(target="poll://exp/rhs")
-            value = yield ctx.rfc(op, (yield left), (yield right)).options(target="poll://ops")
+            value: int = yield ctx.rfc(op, (yield left), (yield right)).options(target="poll://ops")
             return value
         case _:
             raise ValueError(f"expected a number or (operator, left, right), found {expr!r}")
