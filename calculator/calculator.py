@@ -12,7 +12,7 @@ Start a server and the workers, each in a terminal of its own, and calculate:
     GRP=ops uv run calculator
     uv run calculator "(1 + 2) * (3 - 4)"     one value; without an expression: a prompt
 
-Each half is an ``=`` again, a lone number too: ``1 + 2`` is at work in all three places.
+Each half is an ``=`` again, a lone number too, so that ``1 + 2`` already shows all three workers at work.
 
 Every call is a durable promise: the expression is stored before it is sent, the value before anybody sees it. A worker
 that dies costs the step it was in; another member of its group does that step again and no other. A name such as
