@@ -137,7 +137,7 @@ def test_work_for_which_nobody_is_there_is_told_and_goes_on_when_somebody_comes(
     expect(page.locator("#rows")).to_contain_text("waits: nobody in ops")
     start("ops", "-m", "calculator.calculator", env={"GRP": "ops", "PID": "o1"})
     assert client.wait() == 0
-    expect(page.locator("#graph-summary")).to_contain_text(re.compile(r"^5 resolved"))
+    expect(page.locator("#graph-summary")).to_contain_text(re.compile(r"^7 resolved"))
     expect(page.locator("#waiting")).to_be_empty()
 
 
