@@ -6,9 +6,13 @@ The promise `factorial-{n}` is created if it is not there yet; if it is, this at
 ended and given again at any time: nothing is computed twice, and a stored value comes back at once.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main() handles it, Ctrl-C ends this without a traceback
+
 import argparse
 import os
-import signal
 import socket
 import sys
 import time

@@ -29,7 +29,7 @@ from resonate.message_sources import Poller
 from resonate.stores import RemoteStore
 
 from async_rpc import web
-from async_rpc.life import live
+from async_rpc.life import hold_signals, live
 
 GROUP = NODE = "gateway"
 KEY = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,64}")  # a number would do harm: await-chain.1 is the first call of foo
@@ -122,11 +122,12 @@ def server_failed(error: ResonateStoreError) -> tuple[Response, int]:
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0: any free one.")
 @click.option("--wait", type=click.IntRange(0, 3600), default=30, show_default=True, help="Seconds a request waits.")
 def main(host: str, port: int, wait: int) -> None:
-    """Serve the three routes until Ctrl-C."""
+    """Serve the three routes until Ctrl-C; then answer the requests in hand."""
     app.config["WAIT"] = wait
-    server, url = web.listen(app, host, port, MAX_WAITING)
-    print(f"{GROUP} listens on {url}; its Resonate server is {store.url}", flush=True)
-    live(resonate, GROUP, NODE, serve=server.run)
+    hold_signals()  # before the HTTP server has threads, any of which would take one
+    server = web.Server(app, host, port, MAX_WAITING)
+    print(f"{GROUP} listens on {server.url}; its Resonate server is {store.url}", flush=True)
+    live(resonate, GROUP, NODE, serve=server.start, finish=server.finish)
 
 
 if __name__ == "__main__":

@@ -4,50 +4,54 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
-from types import FrameType
 
 from resonate import Resonate
 
-STOP_SECONDS = 5.0
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STOP_SECONDS = 5
 
 
-def live(resonate: Resonate, group: str, node: str, serve: Callable[[], object] | None = None) -> None:
-    """Be one node of a group until SIGINT or SIGTERM, then return; a second signal ends the process at once.
+def live(
+    resonate: Resonate,
+    group: str,
+    node: str,
+    serve: Callable[[], object] = lambda: None,
+    finish: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the step in hand; a second signal ends the process at once.
 
     Args:
         resonate: connected to the server, its functions registered; started here, once, in the main thread.
-        group: the group of this process, for the ready line.
-        node: its id within the group, for the ready line.
-        serve: what the main thread does meanwhile; it may return on SystemExit. By default it only waits.
+        group: the group of this process.
+        node: its id within the group.
+        serve: starts what else this process serves, in threads of its own.
+        finish: returns when that has answered what it was asked.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    who = f"{group}/{node}"
+    hold_signals()
+    print(f"{who} is ready, pid {os.getpid()}", flush=True)  # first: the threads to come print as well
     resonate.start()
-    try:
-        print(f"{group} is ready: id {node}, pid {os.getpid()}", flush=True)
-        (serve or _wait)()
-    except SystemExit:
-        pass
-    # stop() ends the step that runs and stores it, and would wait for ever for a server that is gone.
-    guard = threading.Timer(STOP_SECONDS, _give_up, [group])
-    guard.daemon = True
-    guard.start()
-    resonate.stop()
+    serve()
+    signal.sigwait(SIGNALS)
+    print(f"{who} is stopping", flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the second one has its default action
+    deadline = threading.Timer(STOP_SECONDS, give_up, [who])
+    deadline.daemon = True
+    deadline.start()
+    finish()
+    resonate.stop()  # returns when the step is stored; with the server gone it would wait for ever
 
 
-def _wait() -> None:
-    while True:
-        time.sleep(1)  # in slices: a signal that comes just before one begins does not end it
+def hold_signals() -> None:
+    """Let a signal wait, in this thread and in all that it starts, until it is asked for."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    raise SystemExit
-
-
-def _give_up(group: str) -> None:
-    print(f"{group}: a task could not be finished within {STOP_SECONDS:g} s; it goes to another node", file=sys.stderr)
+def give_up(who: str) -> None:
+    """End the process without the step in hand; the server gives it to another."""
+    print(
+        f"{who}: could not finish the step in hand within {STOP_SECONDS} s, it is left to another process",
+        file=sys.stderr,
+    )
     os._exit(1)

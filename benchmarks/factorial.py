@@ -80,7 +80,7 @@ def workers(
     ]
     try:
         for child in children:
-            child.wait_for("is running")
+            child.wait_for("is ready")
         yield children
     finally:
         for child in children:

@@ -12,8 +12,7 @@ Start a server and the workers, each in a terminal of its own, and calculate:
     GRP=ops uv run calculator
     uv run calculator "(1 + 2) * (3 - 4)"     one value; without an expression: a prompt
 
-Two numbers are not taken apart: their operation goes to ops at once. The published example sends each of them to an
-``=`` of its own, in a balanced tree a third of all its calls.
+Each half is an ``=`` again, a lone number too, so that ``1 + 2`` already shows all three workers at work.
 
 Every call is a durable promise: the expression is stored before it is sent, the value before anybody sees it. A worker
 that dies costs the step it was in; another member of its group does that step again and no other. A name such as
@@ -38,7 +37,8 @@ from resonate import Context, Resonate
 from calculator import prompt
 from calculator.parser import Expr, canonical
 
-STOP_DEADLINE = 5.0  # seconds that a worker takes to finish and store the step in hand after a signal
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STOP_SECONDS = 5
 SHOWN = 100  # characters of an expression that a worker prints
 
 
@@ -48,16 +48,12 @@ def calculate(ctx: Context, expr: Expr) -> Generator[Any, Any, int]:
         case int(number):
             announce(ctx, str(number))
             return number
-        case ("+" | "-" | "*" as op, int(x), int(y)):
-            announce(ctx, canonical(expr))
-            value: int = yield ctx.rfc(op, x, y).options(target="poll://ops")
-            return value
         case ("+" | "-" | "*" as op, lhs, rhs):
             announce(ctx, canonical(expr))
             # Each yield is durable: a run that starts over from the top finds these promises, and sends nothing twice.
             left = yield ctx.rfi("=", lhs).options(target="poll://exp/lhs")
             right = yield ctx.rfi("=", rhs).options(target="poll://exp/rhs")
-            value = yield ctx.rfc(op, (yield left), (yield right)).options(target="poll://ops")
+            value: int = yield ctx.rfc(op, (yield left), (yield right)).options(target="poll://ops")
             return value
         case _:
             raise ValueError(f"expected a number or (operator, left, right), found {expr!r}")
@@ -93,35 +89,34 @@ def announce(ctx: Context, what: str) -> None:
 
 
 def work(group: str, name: str, delay: float) -> None:
-    """Serve as ``group/name`` until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, then finish the step in hand; a second signal ends the process at once."""
+    worker = f"{group}/{name}"
     # One operator at a time in each process, so that two workers are twice one on any machine.
     resonate = Resonate.remote(group=group, pid=name, workers=1)
-    resonate.set_dependency("worker", f"{group}/{name}")
+    resonate.set_dependency("worker", worker)
     resonate.set_dependency("delay", delay)
     resonate.register(calculate, name="=")
     resonate.register(add, name="+")
     resonate.register(sub, name="-")
     resonate.register(mul, name="*")
 
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # none is handled, here and in all threads to come, until sigwait
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # in this thread and all that it starts: a signal waits
+    print(f"{worker} is ready, pid {os.getpid()}", flush=True)  # first: the threads to come print as well
     resonate.start()
-    print(f"{group}/{name} is ready, pid {os.getpid()}; Ctrl-C ends it", flush=True)
-    signal.sigwait(signals)
-    for number in signals:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-
-    deadline = threading.Timer(STOP_DEADLINE, give_up, [f"{group}/{name}"])
+    signal.sigwait(SIGNALS)
+    print(f"{worker} is stopping", flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the second one has its default action
+    deadline = threading.Timer(STOP_SECONDS, give_up, [worker])
     deadline.daemon = True
     deadline.start()
-    resonate.stop()  # finishes and stores the step in hand; with the server gone it would wait for ever
+    resonate.stop()  # returns when the step is stored; with the server gone it would wait for ever
 
 
 def give_up(worker: str) -> None:
-    """End the process at once; its lease ends without it."""
+    """End the process without the step in hand; the server gives it to another."""
     print(
-        f"{worker}: the step in hand is not done after {STOP_DEADLINE:g} s, it goes to another worker", file=sys.stderr
+        f"{worker}: could not finish the step in hand within {STOP_SECONDS} s, it is left to another process",
+        file=sys.stderr,
     )
     os._exit(1)
 

@@ -95,15 +95,14 @@ def canonical(expr: Expr) -> str:
 def measure(expr: Expr) -> tuple[int, int]:
     """Return how many calls its value takes, and how many levels of operators it has.
 
-    The calls: one for the expression and, for each operator in it, one for the operation and one for each half, but
-    none for the halves where both are numbers.
+    The calls: one for the expression and, for each operator in it, one for each half and one for the operation.
     """
     calls, levels = 1, 0
     todo = [(expr, 1)]
     while todo:
         match todo.pop():
             case (_, lhs, rhs), level:
-                calls += 1 if isinstance(lhs, int) and isinstance(rhs, int) else 3
+                calls += 3
                 levels = max(levels, level)
                 todo += [(lhs, level + 1), (rhs, level + 1)]
     return calls, levels

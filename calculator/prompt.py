@@ -94,6 +94,7 @@ def repeat() -> int:
     from prompt_toolkit import PromptSession  # noqa: PLC0415 - half of the time that all else needs to start
     from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # KeyboardInterrupt: leaves a run, not the prompt
     client = Client()
     session: PromptSession[str] | None = PromptSession(PROMPT) if sys.stdin.isatty() else None
     print(WELCOME)

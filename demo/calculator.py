@@ -8,7 +8,7 @@ from demo.report import Record, Run, print_table, tell_takeover
 from demo.stage import Stage, call_of
 from local_server.testing import Child
 
-# No part occurs in two places, so that a line of a worker's output names one call.
+# No part occurs in two places, no number either, so that a line of a worker's output names one call.
 EXPRESSIONS = "1 + 2 * 3", "(4 + 5) * (6 - 7) - (8 + 9) * (10 - 11)", "12 * (13 + 14)"
 DELAY = "0.6"  # seconds that an operator takes
 COMMAND = ("-m", "calculator.calculator")

@@ -18,7 +18,7 @@ def play(stage: Stage) -> list[str]:
         for name in ("worker-1", "worker-2", "worker-3")
     }
     for worker in workers.values():
-        stage.wait_for("is running", of=worker)
+        stage.wait_for("is ready", of=worker)
     client = stage.start("client", "factorial_client.py", str(N))
 
     line = stage.wait_for(rf"Calculating factorial of {N // 2}$")

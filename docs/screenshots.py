@@ -54,7 +54,7 @@ def takeover(examples: Examples, page: Page) -> None:
     """A factorial in which a worker was killed: its step was taken over."""
     names = ("worker-1", "worker-2", "worker-3")
     workers = {
-        name: examples.start("is running", "factorial_worker.py", "--id", name, "--delay", "0.7") for name in names
+        name: examples.start("is ready", "factorial_worker.py", "--id", name, "--delay", "0.7") for name in names
     }
     examples.start("", "factorial_client.py", "9")
     held = page.wait_for_function(HOLDER, arg="factorial-6")

@@ -25,6 +25,15 @@ for number in (signal.SIGINT, signal.SIGHUP):
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep Ctrl-C as it is: the examples are programs, and let it end them at once when they are imported."""
+    before = signal.getsignal(signal.SIGINT)
+    result = yield
+    signal.signal(signal.SIGINT, before)
+    return result
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes long first: at the end the others would wait for it."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)

@@ -10,6 +10,7 @@ from itertools import cycle
 import pytest
 import requests
 from async_rpc_stage import DEADLINE, Stage
+from wire_client import until
 
 from local_server.testing import Child, LocalServer
 
@@ -119,7 +120,7 @@ def test_a_service_ends_clean_with_exit_0(stage: Stage) -> None:
     for node, number in zip(nodes, cycle([signal.SIGINT, signal.SIGTERM]), strict=False):
         node.signal(number)
     assert [node.wait() for node in nodes] == [0] * 9
-    assert [len(node.lines) for node in nodes] == [1] * 9, [node.output for node in nodes]
+    assert [len(node.lines) for node in nodes] == [2] * 9, [node.output for node in nodes]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -127,20 +128,54 @@ def test_the_gateway_ends_clean_with_exit_0(number: signal.Signals, stage: Stage
     gateway = stage.gateway()
     gateway.signal(number)
     assert gateway.wait() == 0
-    assert len(gateway.lines) == 2, gateway.output
+    assert len(gateway.lines) == 3, gateway.output
 
 
-def test_a_second_signal_ends_the_gateway_at_once(stage: Stage) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopping_gateway_answers_the_request_in_hand_and_accepts_no_other(
+    number: signal.Signals, stage: Stage
+) -> None:
+    def accepts() -> bool:
+        try:
+            return stage.post("nothing", timeout=0.5).status_code == 404
+        except requests.Timeout:
+            return False
+
     gateway = stage.gateway()
-    post = stage.begin_post("await-chain")  # nobody serves foo; a stopping gateway gives it 5 s
+    stage.services("ac")
+    stage.service("b", "--delay", "2")
+    post = stage.begin_post("await-chain")
+    stage.wait_for_promise("await-chain.2.1", "PENDING")
+    gateway.signal(number)
+    gateway.wait_for("^gateway/gateway is stopping$")
+    until(lambda: not accepts())
+    assert not post.done()
+    assert post.result(DEADLINE).json() == {"message": 3}
+    assert gateway.wait() == 0
+    assert gateway.lines[-1] == "gateway/gateway is stopping"
+
+
+def test_a_gateway_that_cannot_answer_within_5_s_says_so_and_ends_with_1(stage: Stage) -> None:
+    gateway = stage.gateway()
+    post = stage.begin_post("await-chain")  # nobody serves foo
     stage.wait_for_promise("await-chain", "PENDING")
-    gateway.signal(signal.SIGINT)
-    deadline = time.monotonic() + DEADLINE
-    while gateway.running:
-        gateway.signal(signal.SIGINT)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert gateway.wait() == -signal.SIGINT
-    assert "Traceback" not in gateway.output
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 1
+    told = "gateway/gateway: could not finish the step in hand within 5 s, it is left to another process"
+    assert gateway.lines[-1] == told
+    with pytest.raises(requests.ConnectionError):
+        post.result(DEADLINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_the_gateway_at_once(number: signal.Signals, stage: Stage) -> None:
+    gateway = stage.gateway()
+    post = stage.begin_post("await-chain")  # nobody serves foo
+    stage.wait_for_promise("await-chain", "PENDING")
+    gateway.signal(number)
+    gateway.wait_for("^gateway/gateway is stopping$")
+    gateway.signal(number)
+    assert gateway.wait(2) == -number
+    assert gateway.lines[-1] == "gateway/gateway is stopping"
     with pytest.raises(requests.ConnectionError):
         post.result(DEADLINE)

@@ -1,7 +1,6 @@
 """The claims of the async RPC example over real processes, real HTTP and kill -9; what is retried and what is not."""
 
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,6 @@ import pytest
 from async_rpc_stage import DEADLINE, Stage
 
 from local_server.testing import Child, LocalServer
-
-ENDLESS = """
-@resonate.register
-def bar(ctx):
-    print("bar runs", flush=True)
-    threading.Event().wait()
-"""
 
 PLAIN = """
 @resonate.register
@@ -139,18 +131,6 @@ def test_the_right_arguments_keep_service_d_alive_and_wrong_ones_end_it_until_th
     stage.post("detached-chain", "after")
     stage.wait_for_promise("detached-chain.after", "RESOLVED")
     assert d.running
-
-
-def test_a_step_that_does_not_end_holds_a_stopping_service_up_for_five_seconds_only(
-    stage: Stage, tmp_path: Path
-) -> None:
-    node = stage.script(tmp_path / "endless.py", "service-b", ENDLESS)
-    stage.create("endless", "service-b", "bar")
-    node.wait_for("bar runs")
-    node.signal(signal.SIGTERM)
-    assert node.wait() == 1
-    assert node.lines[-1] == "service-b: a task could not be finished within 5 s; it goes to another node"
-    stage.cancel("endless")  # there is none that it should go to
 
 
 def test_a_flaky_leaf_under_a_retry_policy_fails_twice_and_then_succeeds(stage: Stage) -> None:

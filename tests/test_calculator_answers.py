@@ -31,16 +31,21 @@ def test_the_halves_go_to_the_named_workers_by_preference_and_the_operators_to_t
 ) -> None:
     lhs, rhs, *ops = crew
     assert answer(start, "8 + (2 + 3) * (4 - 5) - 6 * 7") == "-39"
-    for part in ("8+(2+3)*(4-5)", "8", "2+3"):
+    for part in ("8+(2+3)*(4-5)", "8", "2+3", "2", "4", "6"):
         assert lhs.lines.count(f"exp/lhs: {part}") == 1
         assert f"exp/rhs: {part}" not in rhs.lines
-    for part in ("6*7", "(2+3)*(4-5)", "4-5"):
+    for part in ("6*7", "(2+3)*(4-5)", "4-5", "3", "5", "7"):
         assert rhs.lines.count(f"exp/rhs: {part}") == 1
         assert f"exp/lhs: {part}" not in lhs.lines
-    for number in range(2, 8):  # halves of an operation on two numbers are not sent
-        assert lhs.count(f": {number}$") == rhs.count(f": {number}$") == 0
     for operation in (r"2 \+ 3", "4 - 5", r"6 \* 7", r"5 \* -1", r"8 \+ -5", "3 - 42"):
         assert sum(worker.count(f"^{worker.name}: {operation}$") for worker in ops) == 1
+
+
+def test_an_operation_on_two_numbers_shows_all_three_workers_at_work(crew: list[Child], start: Start) -> None:
+    lhs, rhs, *ops = crew
+    assert answer(start, "501 + 502") == "1003"
+    assert lhs.count("exp/lhs: 501$") == rhs.count("exp/rhs: 502$") == 1
+    assert sum(worker.count(rf"^{worker.name}: 501 \+ 502$") for worker in ops) == 1
 
 
 def test_the_same_expression_again_with_other_spaces_runs_nothing_and_fresh_runs_it_anew(

@@ -11,7 +11,7 @@ import requests
 from calculator_stage import COMMAND, Start, answer, balanced, connected, value, workers
 from wire_client import until
 
-from local_server.testing import ChildError, LocalServer
+from local_server.testing import LocalServer
 
 WITHOUT_A_LEASE = 8.0  # seconds; a lease lasts 10, so what ends sooner did not wait for one to end
 
@@ -112,30 +112,6 @@ def test_a_worker_taken_away_in_the_middle_ends_cleanly_and_the_run_goes_on(
     assert value(asked) == str(eval(balanced(4)))  # noqa: S307 - made above
     assert sum(worker.count(f"^{worker.name}: ") for worker in ops) == 15
     assert lhs.running
-
-
-def test_a_worker_that_cannot_end_its_step_leaves_it_and_says_so(start: Start) -> None:
-    workers(start, "exp/lhs")
-    (slow,) = workers(start, "ops/slow", delay=600)
-    asked = start("asked", *COMMAND, "20 + 22")
-    slow.wait_for(r"20 \+ 22")
-    slow.signal(signal.SIGTERM)
-    assert slow.wait() == 1
-    assert slow.lines[-1] == "ops/slow: the step in hand is not done after 5 s, it goes to another worker"
-    workers(start, "ops/quick")
-    assert value(asked) == "42"
-
-
-def test_a_second_signal_ends_a_worker_at_once(start: Start) -> None:
-    workers(start, "exp/lhs")
-    (slow,) = workers(start, "ops/slow", delay=600)
-    start("asked", *COMMAND, "20 + 22")
-    slow.wait_for(r"20 \+ 22")
-    slow.signal(signal.SIGTERM)
-    with pytest.raises(ChildError, match="still runs"):
-        slow.wait(0.5)
-    slow.signal(signal.SIGTERM)
-    assert slow.wait(2) == -signal.SIGTERM
 
 
 def test_ctrl_c_leaves_the_run_to_itself_and_tells_the_way_back(server: LocalServer, start: Start) -> None:

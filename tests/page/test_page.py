@@ -108,7 +108,7 @@ def test_a_worker_is_seen_dying_and_its_step_taken_over(page: Page, start: Start
     dying = start("w1", "factorial_worker.py", "--id", "w1", "--delay", "60")
     living = start("w2", "factorial_worker.py", "--id", "w2", "--delay", "0.4")
     for worker in (dying, living):
-        worker.wait_for("is running")
+        worker.wait_for("is ready")
     client = start("client", "factorial_client.py", "6")
     dying.wait_for("Calculating factorial of")
     step = dying.lines[-1].rpartition(" ")[2]
@@ -137,7 +137,7 @@ def test_work_for_which_nobody_is_there_is_told_and_goes_on_when_somebody_comes(
     expect(page.locator("#rows")).to_contain_text("waits: nobody in ops")
     start("ops", "-m", "calculator.calculator", env={"GRP": "ops", "PID": "o1"})
     assert client.wait() == 0
-    expect(page.locator("#graph-summary")).to_contain_text(re.compile(r"^5 resolved"))
+    expect(page.locator("#graph-summary")).to_contain_text(re.compile(r"^7 resolved"))
     expect(page.locator("#waiting")).to_be_empty()
 
 

@@ -38,7 +38,7 @@ def run(start: Callable[..., Child]) -> Run:
 def factorial(start: Callable[..., Child]) -> Child:
     """A worker after factorial-4 has been computed."""
     worker = start("worker", "factorial_worker.py", "--id", "w1")
-    worker.wait_for("is running")
+    worker.wait_for("is ready")
     assert start("client", "factorial_client.py", "4").wait() == 0
     return worker
 
