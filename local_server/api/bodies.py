@@ -187,7 +187,7 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
 
 
 def _may_repeat(body: bytes | bytearray, value: dict[str, Any]) -> bool:
-    """Tell whether an object may name a field twice: then ``value``, with the last of each, has fewer keys than came."""
+    """Tell whether an object may name a field twice: then ``value``, with the last of each, has fewer keys than it."""
     if len(body) > _SEARCHED:
         return False
     return _unescaped(body, b'":') != _keys(value) or any(_unescaped(body, end) for end in _SPACED)
