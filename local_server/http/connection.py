@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
         self._gone: Callable[[], None] | None = None  # of a stream
-        self._untaken = 0  # bytes, when its time was over last
+        self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
         self._body: bytes | bytearray = b""  # grows in place if it comes in parts
@@ -197,10 +197,14 @@ class Connection(asyncio.Protocol):
         """Note that the client takes less than it is sent; nothing more is handled for it meanwhile."""
         self._limits.slow.add(self)
         self._limits.check_unsent()
+        if self._phase is Phase.STREAM:
+            self.deadline = self._limits.now + limits.STALL_TIME
 
     def resume_writing(self) -> None:
         """Go on when it has taken that."""
         self._limits.slow.discard(self)
+        if self._phase is Phase.STREAM:
+            self.deadline = inf
         self._next()
 
     # of the parser
@@ -239,7 +243,7 @@ class Connection(asyncio.Protocol):
         if "host" not in headers and self._parser.get_http_version() == "1.0":  # which knows no such header
             headers["host"] = "localhost"
         if asks:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._phase = Phase.BODY
         self.deadline = self._limits.now + limits.BODY_TIME
 
@@ -292,11 +296,17 @@ class Connection(asyncio.Protocol):
 
     def out_of_time(self) -> None:
         """Act on the deadline."""
-        now, untaken = self._limits.now, self.unsent
-        if untaken and untaken != self._untaken:  # the client takes what it is sent, if slowly
-            self._untaken, self.deadline = untaken, now + limits.SEND_TIME
-        elif untaken or self._phase is Phase.CLOSED:
-            self.cut("the client took nothing of what it was sent" if untaken else "")
+        now, unsent = self._limits.now, self.unsent
+        before, self._taken = self._taken, self._sent - unsent
+        if self._phase is Phase.STREAM:
+            if unsent > limits.STREAM_UNSENT and self._taken == before:
+                self.cut("an event stream whose client did not read")
+            else:
+                self.deadline = now + limits.STALL_TIME
+        elif unsent and self._taken != before:  # the client takes what it is sent, if slowly
+            self.deadline = now + limits.SEND_TIME
+        elif unsent or self._phase is Phase.CLOSED:
+            self.cut("the client took nothing of what it was sent" if unsent else "")
         elif self._current or self._due:  # it waits for the server
             self.deadline = now + limits.SEND_TIME
         elif self._phase is Phase.HEAD:
@@ -386,7 +396,11 @@ class Connection(asyncio.Protocol):
     def _send(self, status: int, head: str, body: bytes, *, head_only: bool = False) -> None:
         length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
         first = b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status])
-        self.transport.write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
+        self._write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
+
+    def _write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self.transport.write(data)
 
     # streams
 
@@ -398,24 +412,20 @@ class Connection(asyncio.Protocol):
         self._phase, self._gone, self.deadline = Phase.STREAM, gone, inf
         self._due.clear()
         self.transport.resume_reading()  # else its end would not be seen
-        self.transport.write(
+        self._write(
             f"HTTP/1.1 200 OK\r\n{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n".encode("latin-1")
         )
         return True
 
     def write_chunk(self, data: bytes) -> None:
         """Send a chunk."""
-        if self._phase is not Phase.STREAM:
-            return
-        if self.unsent > limits.STREAM_UNSENT:
-            self.cut("an event stream whose client did not read")
-        else:
-            self.transport.write(b"%x\r\n%s\r\n" % (len(data), data))
+        if self._phase is Phase.STREAM:
+            self._write(b"%x\r\n%s\r\n" % (len(data), data))
             if self in self._limits.slow:
                 self._limits.check_unsent()
 
     def end_stream(self) -> None:
         """Send the last chunk and close."""
         if self._phase is Phase.STREAM:
-            self.transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
             self.close()

@@ -11,10 +11,11 @@ SEND_TIME           a client that takes nothing of its answer              close
 MAX_HEAD            bytes of a head                                        431
 MAX_BODY            bytes of a body                                        413, or the call fails (``api/oversize``)
 RECEIVING           bytes of all bodies that have not been handled yet     500 for the one that was silent longest
-STREAM_UNSENT       bytes of one stream that its client has not taken      cut
+STREAM_UNSENT       bytes of one stream that its client has not taken, if  cut
+                    it has taken none for STALL_TIME
 SENDING             bytes of all answers that clients have not taken       the largest is cut
-``descriptors``     connections; some are kept for calls, so that streams  the one whose time is up next is closed
-                    never take all
+``descriptors``     connections                                            the one whose time is up next is closed
+                    streams: a half of these                               closed
 ==================  =====================================================  ==========================================
 
 Nothing is answered where the SDK could take the answer for a fault and end its process: it repeats a call when the
@@ -42,6 +43,7 @@ HEAD_TIME: Final = 10.0
 BODY_TIME: Final = 30.0
 IDLE_TIME: Final = 75.0
 SEND_TIME: Final = 30.0
+STALL_TIME: Final = 2.0
 LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
 TICK: Final = 1.0  # between two looks at the time of all connections
 APART: Final = 10.0  # between two lines of the log about the same
@@ -54,12 +56,13 @@ BEGINNING: Final = 64 * 2**10  # of a body that is too large: this is kept, it t
 BODY_RATE: Final = 64 * 2**10  # a second
 RECEIVING: Final = 256 * 2**20
 STREAM_UNSENT: Final = 8 * 2**20
-SENDING: Final = 256 * 2**20
+SENDING: Final = 512 * 2**20
 
 # In descriptors.
 MOST: Final = 16_384
 FOR_CALLS: Final = 128  # streams do not take these
-SPARE: Final = 64  # connections do not take these: the database, pidfds, /proc
+SPARE: Final = 64  # connections do not take these: the database, /proc
+OF_STREAM: Final = 2  # the connection, and the pidfd of its process
 
 
 def raise_descriptor_limit() -> int:
@@ -85,7 +88,8 @@ class Limits:
     def __init__(self, descriptors: int) -> None:
         """Limit connections so that the process has never more than this many open files."""
         self._last_call = min(descriptors, MOST) - SPARE
-        self._last_stream = self._last_call - FOR_CALLS
+        self._most_streams = (self._last_call - FOR_CALLS) // OF_STREAM
+        self._streams: set[Connection] = set()
         self.connections: dict[Connection, None] = {}
         self.now = 0.0
         self.slow: set[Connection] = set()
@@ -113,11 +117,15 @@ class Limits:
         """Forget a connection that has closed."""
         self.connections.pop(connection, None)
         self.slow.discard(connection)
+        self._streams.discard(connection)
         self.release(connection)
 
     def may_stream(self, connection: "Connection") -> bool:
-        """Tell whether a connection may become a stream."""
-        return connection.descriptor < self._last_stream
+        """Tell whether a connection may become a stream, and count it."""
+        if len(self._streams) >= self._most_streams:
+            return False
+        self._streams.add(connection)
+        return True
 
     # bytes
 
