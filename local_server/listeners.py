@@ -10,7 +10,7 @@ from local_server.api.routes import Reply, Request, route
 from local_server.api.search import Query, search
 from local_server.engine import Engine
 from local_server.errors import INTERNAL_ERROR, Refusal
-from local_server.http.connection import JSON, TEXT, Exchange, PlainReply
+from local_server.http.exchange import JSON, TEXT, Exchange, PlainReply
 from local_server.http.guard import Guard
 from local_server.page.routes import Page
 from local_server.presence import Presence

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from local_server.api import routes
 from local_server.api.routes import Operation, Reply, Request
-from local_server.http.connection import TOO_LARGE
+from local_server.http.exchange import LargeBody
 from local_server.http.limits import MAX_BODY
 from local_server.model import Promise
 from local_server.rules import promises
@@ -34,7 +34,7 @@ def fail(method: str, path: str, request: Request) -> Operation:
     handler, _ = routes.route(method, path)
     key, found = request.key, _ID.search(request.body)
     if key is None:
-        raise TOO_LARGE
+        raise LargeBody
     if handler is routes.complete_promise:
         return lambda turn: promises.complete(turn, request.name, "reject", _VALUE, key, strict=False)
     if handler in (routes.create_promise, routes.create_promise_and_task) and found:
@@ -42,7 +42,7 @@ def fail(method: str, path: str, request: Request) -> Operation:
         if handler is routes.create_promise:
             return create
         return lambda turn: _with_no_task(*create(turn))
-    raise TOO_LARGE
+    raise LargeBody
 
 
 def _create_rejected(turn: Turn, promise_id: str, key: str) -> tuple[int, Promise]:

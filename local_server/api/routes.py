@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from local_server.api import bodies, replies
 from local_server.errors import BAD_REQUEST, Refusal
-from local_server.http.connection import PlainReply
+from local_server.http.exchange import PlainReply
 from local_server.rules import addresses, promises, schedules, tasks
 from local_server.rules.states import PromiseEvent
 from local_server.rules.turn import Turn

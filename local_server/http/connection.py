@@ -1,8 +1,8 @@
 """HTTP/1.1 on a connection: requests are parsed as they come, answered in order, each answer in one write.
 
 The parser is llhttp, by httptools. What stands here is what the SDK's pattern asks for: it opens a connection for every
-call, so the cost of a request is that of a connection. Measured once against uvicorn with the same parser, a request
-takes half the CPU, because no task is started for it and head and body leave in one system call.
+call, so the cost of a request is that of a connection. Against uvicorn with the same parser a request takes half the CPU:
+no task is started for it, and head and body leave in one system call.
 
 A connection is two things side by side. What comes in is told by its phase; what goes out is a queue of requests that
 are answered one by one, in the order in which they came::
@@ -18,9 +18,10 @@ parsing and waits in the queue for its turn like any answer.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import Enum
 from http import HTTPStatus
 from math import inf
 from typing import cast
@@ -29,96 +30,16 @@ import httptools
 
 from local_server import WIRE_VERSION
 from local_server.http import limits
+from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
 from local_server.http.limits import Limits
 
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json; charset=utf-8"
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
-EndPoint = tuple[str, int]
+_RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
-class PlainReply(Exception):  # noqa: N818 - an answer, not a fault
-    """The request is answered in plain text: status, text, further headers."""
-
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status, self.text, self.headers = status, text, headers
-
-
-LARGE_HEAD = PlainReply(431, f"expected at most {limits.MAX_HEAD} bytes of headers")
-TOO_LARGE = PlainReply(413, f"body: found more than {limits.MAX_BODY} bytes; expected at most that")
-
-
-class Exchange:
-    """One request, and the way to answer it.
-
-    Attributes:
-        method: in upper case.
-        target: path and query as they came.
-        headers: names in lower case; of repeated ones the first.
-        body: whole, or the beginning of one that is too large.
-        too_large: the body had more than ``MAX_BODY`` bytes.
-    """
-
-    def __init__(
-        self,
-        connection: "Connection",
-        method: str,
-        target: bytes,
-        headers: dict[str, str],
-        body: bytes | bytearray,
-        *,
-        too_large: bool,
-    ) -> None:
-        self._connection = connection
-        self.method, self.target, self.headers, self.body, self.too_large = method, target, headers, body, too_large
-
-    @property
-    def ends(self) -> tuple[EndPoint, EndPoint] | None:
-        """Address and port of the client, and of the server that it has connected to; None: it has gone already."""
-        peer, here = (self._connection.transport.get_extra_info(name) for name in ("peername", "sockname"))
-        return (peer[:2], here[:2]) if peer and here else None
-
-    def reply(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """Answer, once; a client that has gone is no fault."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        self._connection.answer(self, status, f"content-type: {content_type}\r\n{extra}", body)
-
-    def open_stream(self, content_type: str, gone: Callable[[], None]) -> bool:
-        """Answer 200 with a body that is sent bit by bit, in chunks; ``gone`` is called when the connection closes.
-
-        Where that would be one stream too many the connection is closed, and the answer is False.
-        """
-        return self._connection.open_stream(f"content-type: {content_type}\r\ncache-control: no-cache\r\n", gone)
-
-    def write(self, data: bytes) -> None:
-        """Send a piece of the stream; a client that leaves too much of it is cut off."""
-        self._connection.write_chunk(data)
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the client has not taken yet."""
-        return self._connection.unsent
-
-    def end_stream(self) -> None:
-        """End the stream, and the connection."""
-        self._connection.end_stream()
-
-    def cut(self) -> None:
-        """Close the connection without an answer, or without an end of the stream."""
-        self._connection.cut()
-
-
-class Phase(Enum):
-    """What a connection expects of its client; see above."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    LAST = auto()
-    STREAM = auto()
-    CLOSED = auto()
+Phase = Enum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above
+_DEAF = (Phase.LAST, Phase.STREAM, Phase.CLOSED)  # what comes then is dropped
 
 
 class Connection(asyncio.Protocol):
@@ -156,9 +77,8 @@ class Connection(asyncio.Protocol):
         self.deadline = self._limits.now + limits.HEAD_TIME
         self._limits.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
         """Tell who is waiting on it."""
-        del exc
         self._end()
         self._limits.remove(self)
         if self._gone:
@@ -166,29 +86,31 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
-        if self._phase in (Phase.LAST, Phase.STREAM, Phase.CLOSED):
+        if self._phase in _DEAF:
             return
         headers = self._headers
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(_escaped(data) if self._phase is Phase.IDLE and not data.isascii() else data)
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, PlainReply):
                 raise
             self._refuse(error.__context__)
         except httptools.HttpParserUpgrade:  # CONNECT: it is answered as any request, and is the last
-            self._read_no_more()
+            if not self.eof_received():
+                self.close()
         except httptools.HttpParserError as error:
             self._refuse(PlainReply(400, f"found no HTTP/1.1 request: {error}"))
         if self._phase is Phase.HEAD and self._headers is headers:  # still: the parser gives no header before its end
             self._head_read += len(data)
             if self._head_read > 2 * limits.MAX_HEAD:
-                self._refuse(LARGE_HEAD)
+                self._refuse(LargeHead())
         elif self._phase is Phase.BODY:
             self._limits.hold(self, len(self._body))
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
         if self._phase in (Phase.STREAM, Phase.CLOSED) or not (self._current or self._due):
+            self._end()
             return False
         self._phase = Phase.LAST
         return True
@@ -237,7 +159,7 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         size, asks = int(headers.get("content-length", "0")), headers.get("expect", "").lower() == "100-continue"
         if size > (limits.MAX_BODY if asks else limits.MAX_DROPPED):
-            raise TOO_LARGE
+            raise LargeBody
         if "upgrade" in headers:  # the parser takes a body behind it for the other protocol's
             raise PlainReply(501, "Upgrade: expected none; only HTTP/1.1 is spoken here")
         if "host" not in headers and self._parser.get_http_version() == "1.0":  # which knows no such header
@@ -252,16 +174,15 @@ class Connection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size > limits.MAX_BODY:
             if self._body_size > limits.MAX_DROPPED:
-                raise TOO_LARGE
+                raise LargeBody
             self._body = bytes(self._body[: limits.BEGINNING])
-            return
-        if not self._body:
+        elif not self._body:
             self._body = body
-            return
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += body
-        self.deadline += len(body) / limits.BODY_RATE
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+            self.deadline += len(body) / limits.BODY_RATE
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
@@ -279,15 +200,14 @@ class Connection(asyncio.Protocol):
     def _check_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > limits.MAX_HEAD:
-            raise LARGE_HEAD
+            raise LargeHead
 
     # of the limits
 
     @property
     def waiting(self) -> bool:
-        """Whether it waits for its client, and neither answers it nor is its event stream."""
-        idle = self._phase in (Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.CLOSED)
-        return idle and self._current is None and not self._due
+        """Whether it waits for its client, and is no event stream."""
+        return self._current is None and not self._due
 
     @property
     def unsent(self) -> int:
@@ -347,17 +267,11 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reply: PlainReply) -> None:
         """Answer what is no request, in its turn, and close."""
-        if self._phase in (Phase.LAST, Phase.STREAM, Phase.CLOSED):
+        if self._phase in _DEAF:
             return
         self._phase, self._body = Phase.LAST, b""
         self._due.append(reply)
         self._next()
-
-    def _read_no_more(self) -> None:
-        if self._phase not in (Phase.STREAM, Phase.CLOSED):
-            self._phase = Phase.LAST
-            if not (self._current or self._due):
-                self.close()
 
     def _next(self) -> None:
         """Handle the request that has waited longest, unless another one is being answered, or not taken."""
@@ -412,9 +326,8 @@ class Connection(asyncio.Protocol):
         self._phase, self._gone, self.deadline = Phase.STREAM, gone, inf
         self._due.clear()
         self.transport.resume_reading()  # else its end would not be seen
-        self._write(
-            f"HTTP/1.1 200 OK\r\n{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n".encode("latin-1")
-        )
+        head = f"{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n"
+        self._write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode("latin-1"))
         return True
 
     def write_chunk(self, data: bytes) -> None:
@@ -429,3 +342,9 @@ class Connection(asyncio.Protocol):
         if self._phase is Phase.STREAM:
             self._write(b"0\r\n\r\n")
             self.close()
+
+
+def _escaped(data: bytes) -> bytes:
+    """Escape what is not ASCII in the first line: Go takes it in a target, and the parser does not."""
+    first, newline, others = data.partition(b"\n")
+    return _RAW.sub(lambda raw: b"%%%02X" % raw[0][0], first) + newline + others

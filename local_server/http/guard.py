@@ -18,7 +18,7 @@ import hmac
 from urllib.parse import urlsplit
 
 from local_server.config import LOOPBACK, Config
-from local_server.http.connection import Exchange, PlainReply
+from local_server.http.exchange import Exchange, PlainReply
 
 _OF_BROWSERS = ("sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "origin", "referer")
 

@@ -7,7 +7,7 @@ bytes of state, however slowly it reads and however much changes, and no request
 import asyncio
 
 from local_server.engine import Engine
-from local_server.http.connection import Exchange
+from local_server.http.exchange import Exchange
 
 LOOK = 0.05  # seconds between two looks at whether something has changed, while a page is open
 APART = 0.2  # seconds between two events at least
