@@ -154,12 +154,15 @@ class NewSchedule(Struct):
 _OBJECTS = {"param", "value", "promise", "task", "promiseparam"}  # fields whose own field names match in any case
 _MAPS = {"headers", "tags", "promisetags"}  # fields whose keys are the client's
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SPACED = (b'" ', b'"\t', b'"\r', b'"\n')  # a key may end so, too; JSON that is laid out for people has them elsewhere
+_encode = msgspec.json.Encoder().encode
 _SEARCHED = 64 * 2**10  # bytes; in a larger body the last of repeated names counts
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object with its fields as they came, those of the same name included."""
+
+
+_OBJECT = (dict, _Pairs)
 
 
 def read[T](body: bytes | bytearray, shape: type[T]) -> T:
@@ -178,7 +181,7 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
         value = _tolerant(body)
     if value is None:
         value = {}
-    if not isinstance(value, dict | _Pairs):
+    if not isinstance(value, _OBJECT):
         raise Refusal(BAD_REQUEST, f"body: found {type(value).__name__}; expected a JSON object")
     try:
         return msgspec.convert(_folded({}, value), shape)
@@ -186,21 +189,9 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
         raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
 
 
-def _may_repeat(body: bytes | bytearray, value: dict[str, Any]) -> bool:
-    """Tell whether an object may name a field twice: then ``value``, with the last of each, has fewer keys than it."""
-    if len(body) > _SEARCHED:
-        return False
-    return _unescaped(body, b'":') != _keys(value) or any(_unescaped(body, end) for end in _SPACED)
-
-
-def _unescaped(body: bytes | bytearray, end: bytes) -> int:
-    return body.count(end) - body.count(b"\\" + end) if end in body else 0
-
-
-def _keys(value: object) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(one) for one in value.values() if isinstance(one, dict | list))
-    return sum(_keys(one) for one in value if isinstance(one, dict | list)) if isinstance(value, list) else 0
+def _may_repeat(body: bytes | bytearray, value: object) -> bool:
+    """Tell whether an object may name a field twice: then ``value``, with the last of each, is written with fewer."""
+    return len(body) <= _SEARCHED and body.count(b'":') != _encode(value).count(b'":')
 
 
 def _tolerant(body: bytes | bytearray) -> object:
@@ -226,10 +217,10 @@ def _folded(earlier: dict[str, Any], fields: dict[str, Any] | _Pairs) -> dict[st
         if value is None:
             if lower in _MAPS or lower == "data":
                 earlier.pop(lower, None)
-        elif lower in _OBJECTS and isinstance(value, dict | _Pairs):
+        elif lower in _OBJECTS and isinstance(value, _OBJECT):
             before = earlier.get(lower)
             earlier[lower] = _folded(before if isinstance(before, dict) else {}, value)
-        elif lower in _MAPS and isinstance(value, dict | _Pairs):
+        elif lower in _MAPS and isinstance(value, _OBJECT):
             before = earlier.get(lower)
             texts = {key: "" if one is None else one for key, one in dict(value).items()}
             earlier[lower] = {**before, **texts} if isinstance(before, dict) else texts

@@ -1,7 +1,7 @@
 """HTTP/1.1 on a connection: requests are parsed as they come, answered in order, each answer in one write.
 
 The parser is llhttp, by httptools. What stands here is what the SDK's pattern asks for: it opens a connection for every
-call, so the cost of a request is that of a connection. Against uvicorn with the same parser a request takes half the CPU:
+call, so the cost of a request is that of a connection. Against uvicorn with the same parser it takes half the CPU:
 no task is started for it, and head and body leave in one system call.
 
 A connection is two things side by side. What comes in is told by its phase; what goes out is a queue of requests that
@@ -21,7 +21,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
+from enum import IntEnum
 from http import HTTPStatus
 from math import inf
 from typing import cast
@@ -38,8 +38,7 @@ _RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
-Phase = Enum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above
-_DEAF = (Phase.LAST, Phase.STREAM, Phase.CLOSED)  # what comes then is dropped
+Phase = IntEnum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above; from LAST on, what comes is dropped
 
 
 class Connection(asyncio.Protocol):
@@ -86,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
-        if self._phase in _DEAF:
+        if self._phase >= Phase.LAST:
             return
         headers = self._headers
         try:
@@ -104,12 +103,12 @@ class Connection(asyncio.Protocol):
             self._head_read += len(data)
             if self._head_read > 2 * limits.MAX_HEAD:
                 self._refuse(LargeHead())
-        elif self._phase is Phase.BODY:
+        elif self._phase is Phase.BODY and self._body:
             self._limits.hold(self, len(self._body))
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
-        if self._phase in (Phase.STREAM, Phase.CLOSED) or not (self._current or self._due):
+        if self._phase >= Phase.STREAM or not (self._current or self._due):
             self._end()
             return False
         self._phase = Phase.LAST
@@ -143,7 +142,9 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
         self._target += url
-        self._check_head(len(url))
+        self._head_size += len(url)
+        if self._head_size > limits.MAX_HEAD:
+            raise LargeHead
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; of repeated ones the first counts, as in Go."""
@@ -152,7 +153,9 @@ class Connection(asyncio.Protocol):
             self._headers[key] = value.rstrip().decode("utf-8", "replace")
         elif key == "host":
             raise PlainReply(400, "Host: found it twice; expected it once")
-        self._check_head(len(name) + len(value))
+        self._head_size += len(name) + len(value)
+        if self._head_size > limits.MAX_HEAD:
+            raise LargeHead
 
     def on_headers_complete(self) -> None:
         """Let a client that asks whether to send its body go on."""
@@ -196,11 +199,6 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         else:
             self._start(exchange)
-
-    def _check_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > limits.MAX_HEAD:
-            raise LargeHead
 
     # of the limits
 
@@ -267,7 +265,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reply: PlainReply) -> None:
         """Answer what is no request, in its turn, and close."""
-        if self._phase in _DEAF:
+        if self._phase >= Phase.LAST:
             return
         self._phase, self._body = Phase.LAST, b""
         self._due.append(reply)

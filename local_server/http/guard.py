@@ -15,6 +15,7 @@ is all. An address that was typed may read. GET requests that write, or join a g
 import base64
 import contextlib
 import hmac
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from local_server.config import LOOPBACK, Config
@@ -71,6 +72,7 @@ class Guard:
             raise PlainReply(403, f"found {', '.join(signs)} of a browser; expected a program, for instance curl")
 
 
+@lru_cache(64)  # a request asks for it, and they are few
 def _hostname(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
