@@ -93,6 +93,7 @@ class Limits:
         self.connections: dict[Connection, None] = {}
         self.now = 0.0
         self.slow: set[Connection] = set()
+        self._closed = False
         self._bodies: dict[Connection, int] = {}  # to bytes of a body; who was silent longest is the first
         self._received = 0  # the sum of these
         self._loop = asyncio.get_running_loop()
@@ -105,6 +106,9 @@ class Limits:
 
     def add(self, connection: "Connection") -> None:
         """Take a connection; close another one if there are too many."""
+        if self._closed:
+            connection.cut()
+            return
         self.connections[connection] = None
         if self._timer is None:
             self._looked = self._loop.time()
@@ -169,7 +173,8 @@ class Limits:
         self._noted[what] += 1
 
     def close(self) -> None:
-        """Close all connections, and stop looking."""
+        """Close all connections, those that still come too, and stop looking."""
+        self._closed = True
         for connection in list(self.connections):
             connection.close()
         if self._timer:
