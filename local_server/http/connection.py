@@ -47,7 +47,6 @@ class Connection(asyncio.Protocol):
     Attributes:
         transport: its sending side.
         deadline: when its time is over, by the clock of the limits.
-        descriptor: the number of its socket, which tells how many files are open.
     """
 
     transport: asyncio.Transport  # from the start: asyncio gives it before anything else
@@ -65,14 +64,12 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""  # grows in place if it comes in parts
         self._body_size = 0
         self.deadline = inf
-        self.descriptor = -1
 
     # of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self.transport = cast("asyncio.Transport", transport)
-        self.descriptor = transport.get_extra_info("socket").fileno()
         self.deadline = self._limits.now + limits.HEAD_TIME
         self._limits.add(self)
 

@@ -62,7 +62,6 @@ SENDING: Final = 512 * 2**20
 MOST: Final = 16_384
 FOR_CALLS: Final = 128  # streams do not take these
 SPARE: Final = 64  # connections do not take these: the database, /proc
-OF_STREAM: Final = 2  # the connection, and the pidfd of its process
 
 
 def raise_descriptor_limit() -> int:
@@ -87,8 +86,8 @@ class Limits:
 
     def __init__(self, descriptors: int) -> None:
         """Limit connections so that the process has never more than this many open files."""
-        self._last_call = min(descriptors, MOST) - SPARE
-        self._most_streams = (self._last_call - FOR_CALLS) // OF_STREAM
+        self._most = min(descriptors, MOST) - SPARE  # connections, and the pidfds of streams
+        self._most_streams = (self._most - FOR_CALLS) // 2
         self._streams: set[Connection] = set()
         self.connections: dict[Connection, None] = {}
         self.now = 0.0
@@ -113,7 +112,7 @@ class Limits:
         if self._timer is None:
             self._looked = self._loop.time()
             self._timer = self._loop.call_later(TICK, self._look)
-        if connection.descriptor >= self._last_call:
+        if len(self.connections) + len(self._streams) > self._most:
             waiting = [one for one in self.connections if one.waiting]
             min(waiting, key=lambda one: one.deadline).cut("too many connections")
 

@@ -1,15 +1,17 @@
 """Limits in time, number and bytes: who takes too much is closed and named in the log, and the others are served."""
 
+import signal
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from wire_client import FAR, Wire, until
 
 from local_server.testing import Child, LocalServer
@@ -134,6 +136,26 @@ def test_1500_connections_that_send_nothing_whole_shut_nobody_out(serve: Start, 
         wire.create("p", {"resonate:invoke": "poll://any@g"})
         assert stream.next()["type"] == "invoke"
         assert wire.child.wait_for(r"connections closed: too many connections")
+
+
+def served(wire: Wire) -> bool:
+    """Tell whether a call is answered; the SDK repeats it if its connection is closed."""
+    with suppress(requests.ConnectionError):
+        return wire.get("/promises/x").status_code == 404
+    return False
+
+
+def test_1500_connections_that_come_at_once_after_a_pause_do_no_harm(serve: Start) -> None:
+    wire = serve()
+    stream = wire.stream("g", "w")
+    wire.child.signal(signal.SIGSTOP)
+    with ExitStack() as stack:
+        for number in range(1500):
+            stack.enter_context(wire.connection(poll=number % 2 == 0))
+        wire.child.signal(signal.SIGCONT)
+        until(lambda: served(wire))  # the system closes some before anybody can know who sends something
+        wire.create("p", {"resonate:invoke": "poll://any@g"})
+        assert stream.next()["type"] == "invoke"
 
 
 def test_520_streams_leave_room_for_calls(serve: Start) -> None:
