@@ -14,7 +14,7 @@ from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
 from local_server.http.guard import Guard
-from local_server.http.limits import Limits, raise_descriptor_limit
+from local_server.http.limits import Limits, give_large_blocks_back, raise_descriptor_limit
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.store.database import StoreInUseError
@@ -25,6 +25,7 @@ BACKLOG = 2048  # the SDK opens a connection per call
 
 def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; a port or a database that cannot be had is a ``ClickException``."""
+    give_large_blocks_back()
     try:
         asyncio.run(_serve(config), loop_factory=_new_event_loop)
     except StoreInUseError as error:

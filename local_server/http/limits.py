@@ -24,6 +24,7 @@ connection breaks and when the status is 500, and on nothing else. An event stre
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -73,6 +74,13 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def give_large_blocks_back() -> None:
+    """Let glibc map each large block by itself: otherwise it keeps what one body has taken, for later ones."""
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of mallopt(3)
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(mmap_threshold, 2**20)
 
 
 class Limits:
