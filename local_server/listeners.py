@@ -5,12 +5,12 @@ import logging
 import re
 from urllib.parse import unquote_to_bytes
 
-from local_server.api import replies
+from local_server.api import oversize, replies
 from local_server.api.routes import Reply, Request, route
 from local_server.api.search import Query, search
 from local_server.engine import Engine
-from local_server.errors import INTERNAL_ERROR, Refusal
-from local_server.http.connection import JSON, TEXT, Exchange, PlainReply
+from local_server.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
+from local_server.http.exchange import JSON, TEXT, Exchange, PlainReply
 from local_server.http.guard import Guard
 from local_server.page.routes import Page
 from local_server.presence import Presence
@@ -25,7 +25,12 @@ class EventStream:
 
     def __init__(self, exchange: Exchange, base_url: str) -> None:
         self._exchange, self._base_url = exchange, base_url
-        self.close, self.cut = exchange.end_stream, exchange.cut_stream
+        self.close, self.cut = exchange.end_stream, exchange.cut
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that the worker has not taken yet."""
+        return self._exchange.unsent
 
     def send(self, delivery: Delivery) -> None:
         """Send a message; it names the addresses of the API."""
@@ -42,7 +47,7 @@ class Listener:
     def handle(self, exchange: Exchange) -> None:
         """Answer one request, now or when its turn is committed."""
         try:
-            self._guard.check(exchange.headers)
+            self._guard.check(exchange)
             self._answer(exchange, *_split(exchange.target))
         except PlainReply as plain:
             exchange.reply(plain.status, TEXT, plain.text.encode(), plain.headers)
@@ -57,12 +62,17 @@ class Listener:
 
     def _open_stream(self, exchange: Exchange, path: str) -> None:
         """Make the exchange the event stream of ``/{group}/{id}``, until either side closes it."""
-        group, slash, member = path.removeprefix("/").partition("/")
+        self._guard.check_program(exchange)
+        group, slash, member = path.lstrip("/").partition("/")
         if not group or not slash:
             raise PlainReply(400, f"invalid request: found {path!r}; expected /group/id")
+        ends = exchange.ends
+        if ends is None:  # it has gone already
+            exchange.cut()
+            return
         stream = EventStream(exchange, self._base_url)
-        exchange.open_stream("text/event-stream", lambda: self._presence.disconnect(worker, stream))
-        worker = self._presence.connect(group, member, stream, exchange.peer, exchange.here)
+        if exchange.open_stream("text/event-stream", lambda: self._presence.disconnect(worker, stream)):
+            worker = self._presence.connect(group, member, stream, *ends)
 
 
 class ApiListener(Listener):
@@ -85,8 +95,11 @@ class ApiListener(Listener):
             task.add_done_callback(self._searches.discard)
         else:
             handler, name = route(method, path)
+            if path.startswith("/tasks/") and method == "GET":
+                self._guard.check_program(exchange)
             request = Request(name, exchange.headers, exchange.body, self._base_url)
-            self._engine.do(handler(request), lambda result: _reply(exchange, result))
+            operation = oversize.fail(method, path, request) if exchange.too_large else handler(request)
+            self._engine.do(operation, lambda result: _reply(exchange, result))
 
     async def _search(self, exchange: Exchange, query: Query) -> None:
         try:
@@ -106,7 +119,9 @@ class StreamListener(Listener):
 
 
 def _reply(exchange: Exchange, result: Reply | Refusal) -> None:
-    if isinstance(result, Refusal):
+    if isinstance(result, Refusal) and result.code == SHUTTING_DOWN:
+        exchange.cut()  # the SDK calls again when the connection breaks, and ends its process on such an answer
+    elif isinstance(result, Refusal):
         exchange.reply(result.code // 100, JSON, replies.error(result))
     else:
         status, content = result

@@ -14,6 +14,7 @@ from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
 from local_server.http.guard import Guard
+from local_server.http.limits import Limits, give_large_blocks_back, raise_descriptor_limit
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.store.database import StoreInUseError
@@ -24,6 +25,7 @@ BACKLOG = 2048  # the SDK opens a connection per call
 
 def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; a port or a database that cannot be had is a ``ClickException``."""
+    give_large_blocks_back()
     try:
         asyncio.run(_serve(config), loop_factory=_new_event_loop)
     except StoreInUseError as error:
@@ -49,7 +51,7 @@ async def _serve(config: Config) -> None:
     ):
         engine = Engine(Store(config.db))
         presence, guard = Presence(engine), Guard(config)
-        connections: set[Connection] = set()
+        limits = Limits(raise_descriptor_limit())
         servers: list[asyncio.Server] = []
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,7 +60,7 @@ async def _serve(config: Config) -> None:
         presence.restore()
         for bound, kind in ((api, ApiListener), (poll, StreamListener)):
             listener = kind(engine, presence, guard, _url(api))
-            factory = partial(Connection, listener.handle, connections)
+            factory = partial(Connection, listener.handle, limits)
             servers.append(await loop.create_server(factory, sock=bound, backlog=BACKLOG))
         where = f"API {_url(api)}, event stream {_url(poll)}, data {config.db or 'in memory'}"
         click.echo(f"Local server is ready: {where}")
@@ -67,8 +69,7 @@ async def _serve(config: Config) -> None:
             server.close()  # first: the SDK comes back at once when its stream is ended
         presence.close()
         engine.close()
-        for connection in list(connections):
-            connection.transport.close()
+        limits.close()
         await asyncio.sleep(0)  # lets them write what is buffered
 
 

@@ -154,9 +154,18 @@ class NewSchedule(Struct):
 _OBJECTS = {"param", "value", "promise", "task", "promiseparam"}  # fields whose own field names match in any case
 _MAPS = {"headers", "tags", "promisetags"}  # fields whose keys are the client's
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_encode = msgspec.json.Encoder().encode
+_SEARCHED = 64 * 2**10  # bytes; in a larger body the last of repeated names counts
 
 
-def read[T](body: bytes, shape: type[T]) -> T:
+class _Pairs(list[tuple[str, Any]]):
+    """An object with its fields as they came, those of the same name included."""
+
+
+_OBJECT = (dict, _Pairs)
+
+
+def read[T](body: bytes | bytearray, shape: type[T]) -> T:
     """Decode and check a request body.
 
     Raises:
@@ -164,25 +173,32 @@ def read[T](body: bytes, shape: type[T]) -> T:
     """
     try:
         value = msgspec.json.decode(body)
+        if isinstance(value, dict) and _may_repeat(body, value):
+            value = _tolerant(body)
     except RecursionError:
         raise Refusal(BAD_REQUEST, "body: found too many levels; expected a JSON object") from None
     except ValueError:  # what Go reads and msgspec does not: trailing bytes, broken UTF-8
         value = _tolerant(body)
     if value is None:
         value = {}
-    if not isinstance(value, dict):
+    if not isinstance(value, _OBJECT):
         raise Refusal(BAD_REQUEST, f"body: found {type(value).__name__}; expected a JSON object")
     try:
-        return msgspec.convert(_folded(value), shape)
+        return msgspec.convert(_folded({}, value), shape)
     except msgspec.ValidationError as error:
         raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
 
 
-def _tolerant(body: bytes) -> object:
+def _may_repeat(body: bytes | bytearray, value: object) -> bool:
+    """Tell whether an object may name a field twice: then ``value``, with the last of each, is written with fewer."""
+    return len(body) <= _SEARCHED and body.count(b'":') != _encode(value).count(b'":')
+
+
+def _tolerant(body: bytes | bytearray) -> object:
     try:
         text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
-        value, _ = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text)
-        return json.loads(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
+        decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_Pairs)
+        return _mended(decoder.raw_decode(text)[0])
     except (ValueError, RecursionError) as error:
         raise Refusal(BAD_REQUEST, f"body: {error}; expected a JSON object") from None
 
@@ -191,17 +207,39 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"found {name}, which is no JSON")
 
 
-def _folded(fields: dict[str, Any]) -> dict[str, Any]:
-    """Bring the names of fields into lower case, and leave out what is null."""
-    folded: dict[str, Any] = {}
-    for name, value in fields.items():
+def _folded(earlier: dict[str, Any], fields: dict[str, Any] | _Pairs) -> dict[str, Any]:
+    """Add fields to those that came before under the same name in any case, as Go does: names become lower case.
+
+    An object is added to the earlier object; null takes a map or data away, and leaves anything else as it is.
+    """
+    for name, value in fields.items() if isinstance(fields, dict) else fields:
         lower = name.lower()
         if value is None:
-            continue
-        if isinstance(value, dict) and lower in _OBJECTS:
-            folded[lower] = _folded(value)
-        elif isinstance(value, dict) and lower in _MAPS:
-            folded[lower] = {key: "" if one is None else one for key, one in value.items()}
+            if lower in _MAPS or lower == "data":
+                earlier.pop(lower, None)
+        elif lower in _OBJECTS and isinstance(value, _OBJECT):
+            before = earlier.get(lower)
+            earlier[lower] = _folded(before if isinstance(before, dict) else {}, value)
+        elif lower in _MAPS and isinstance(value, _OBJECT):
+            before = earlier.get(lower)
+            texts = {key: "" if one is None else one for key, one in dict(value).items()}
+            earlier[lower] = {**before, **texts} if isinstance(before, dict) else texts
         else:
-            folded[lower] = value
-    return folded
+            earlier[lower] = value if isinstance(fields, dict) else _plain(value)
+    return earlier
+
+
+def _mended(value: Any) -> Any:
+    """Return what was decoded without halves of characters."""
+    if isinstance(value, _Pairs):
+        return _Pairs((_mended(key), _mended(one)) for key, one in value)
+    if isinstance(value, list):
+        return [_mended(one) for one in value]
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    """Return what was decoded with the last of repeated names."""
+    if isinstance(value, _Pairs):
+        return {key: _plain(one) for key, one in value}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from local_server.api import bodies, replies
 from local_server.errors import BAD_REQUEST, Refusal
-from local_server.http.connection import PlainReply
+from local_server.http.exchange import PlainReply
 from local_server.rules import addresses, promises, schedules, tasks
 from local_server.rules.states import PromiseEvent
 from local_server.rules.turn import Turn
@@ -29,7 +29,7 @@ class Request:
 
     name: str
     headers: Mapping[str, str]  # names in lower case
-    body: bytes
+    body: bytes | bytearray
     base_url: str
 
     @property
@@ -58,7 +58,7 @@ class Request:
 
     def fenced(self, operation: Operation) -> Operation:
         """Let the operation run only as part of the claimed task that the headers name, if they name one."""
-        task_id, counter = self.headers.get("task-id", ""), self.headers.get("task-counter", "0")
+        task_id, counter = self.headers.get("task-id", ""), self.headers.get("task-counter") or "0"
         if not re.fullmatch(r"[+-]?\d{1,19}", counter):
             raise Refusal(BAD_REQUEST, f"header task-counter: found {counter!r}; expected an integer")
         if not task_id:
@@ -80,11 +80,11 @@ def create_promise(request: Request) -> Operation:
 
 def create_promise_and_task(request: Request) -> Operation:
     """POST /promises/task."""
-    body, strict = bodies.read(request.body, bodies.NewPromiseAndTask), request.strict
+    body, strict, head = bodies.read(request.body, bodies.NewPromiseAndTask), request.strict, request.head
     new, claim = body.promise.promise(request.key), (body.task.process_id, body.task.ttl)
 
     def run(turn: Turn) -> Reply:
-        status, promise, task = promises.create(turn, new, body.promise.tags, strict=strict, claim=claim)
+        status, promise, task = promises.create(turn, new, body.promise.tags, strict=strict, claim=claim, head=head)
         return status, {"promise": promise, "task": task and replies.task(task)}
 
     return request.fenced(run)
@@ -226,15 +226,13 @@ _FIXED: dict[tuple[str, str], Callable[[Request], Operation]] = {
     ("POST", "/tasks/heartbeat"): heartbeat,
     ("POST", "/schedules"): create_schedule,
 }
+_BY_HREF = {action: partial(task_by_href, action) for action in ("claim", "complete", "drop", "heartbeat")}
 _PREFIXED: list[tuple[str, str, Callable[[Request], Operation]]] = [  # the first that fits
     ("POST", "/promises/callback/", add_callback),
     ("POST", "/promises/subscribe/", add_subscription),
     ("GET", "/promises/", get_promise),
     ("PATCH", "/promises/", complete_promise),
-    *(
-        ("GET", f"/tasks/{action}/", partial(task_by_href, action))
-        for action in ("claim", "complete", "drop", "heartbeat")
-    ),
+    *(("GET", f"/tasks/{action}/", by_href) for action, by_href in _BY_HREF.items()),
     ("GET", "/schedules/", get_schedule),
     ("DELETE", "/schedules/", delete_schedule),
 ]
@@ -249,9 +247,10 @@ def route(method: str, path: str) -> tuple[Callable[[Request], Operation], str]:
     if handler := _FIXED.get((method, path)):
         return handler, ""
     for wanted, prefix, prefixed in _PREFIXED:
-        if method == wanted and path.startswith(prefix) and (len(path) > len(prefix) or method == "GET"):
+        if method == wanted and path.startswith(prefix):
             return prefixed, path[len(prefix) :]
     other = path[:-1] if path.endswith("/") else path + "/"
-    if (method, other) in _FIXED or any((method, other) == entry[:2] for entry in _PREFIXED):
+    prefixes = [entry[:2] for entry in _PREFIXED if entry[2] not in _BY_HREF.values()]
+    if (method, other) in _FIXED or (method, other) in prefixes:
         raise PlainReply(307, "", {"location": other})
     raise PlainReply(404, "404 page not found")

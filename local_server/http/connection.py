@@ -1,260 +1,345 @@
 """HTTP/1.1 on a connection: requests are parsed as they come, answered in order, each answer in one write.
 
 The parser is llhttp, by httptools. What stands here is what the SDK's pattern asks for: it opens a connection for every
-call, so the cost of a request is that of a connection. Measured once against uvicorn with the same parser, a request
-takes half the CPU, because no task is started for it and head and body leave in one system call.
+call, so the cost of a request is that of a connection. Against uvicorn with the same parser it takes half the CPU:
+no task is started for it, and head and body leave in one system call.
+
+A connection is two things side by side. What comes in is told by its phase; what goes out is a queue of requests that
+are answered one by one, in the order in which they came::
+
+    IDLE -> HEAD -> BODY -> IDLE ...     a request comes; a GET has no BODY
+    IDLE, HEAD or BODY -> LAST           no other request is read: the client wants the connection closed, has finished
+                                         sending, or sent what is no request; it is closed behind the last answer
+    IDLE -> STREAM                       the request became an event stream, the last answer of its connection
+    any -> CLOSED
+
+The parser calls back for each part of a request. What is no request raises a ``PlainReply`` there, which ends the
+parsing and waits in the queue for its turn like any answer.
 """
 
 import asyncio
+import re
+from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 from http import HTTPStatus
+from math import inf
 from typing import cast
 
 import httptools
 
 from local_server import WIRE_VERSION
+from local_server.http import limits
+from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
+from local_server.http.limits import Limits
 
-MAX_HEAD = 64 * 2**10
-MAX_BODY = 4 * 2**20
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json; charset=utf-8"
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
-EndPoint = tuple[str, int]
+_RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
-class PlainReply(Exception):  # noqa: N818 - an answer, not a fault
-    """The request is answered in plain text: status, text, further headers."""
-
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status, self.text, self.headers = status, text, headers
-
-
-class Exchange:
-    """One request, and the way to answer it.
-
-    Attributes:
-        method: in upper case.
-        target: path and query as they came.
-        headers: names in lower case; of repeated ones the last.
-        body: whole, at most ``MAX_BODY`` bytes.
-    """
-
-    def __init__(self, connection: "Connection", method: str, target: bytes, headers: dict[str, str]) -> None:
-        self._connection = connection
-        self.method, self.target, self.headers = method, target, headers
-        self.body = b""
-
-    @property
-    def peer(self) -> EndPoint:
-        """Address and port of the client."""
-        return self._end("peername")
-
-    @property
-    def here(self) -> EndPoint:
-        """Address and port of the server that it has connected to."""
-        return self._end("sockname")
-
-    def _end(self, name: str) -> EndPoint:
-        host, port, *_ = self._connection.transport.get_extra_info(name)
-        return host, port
-
-    def reply(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """Answer, once; a client that has gone is no fault."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        self._connection.answer(self, status, f"content-type: {content_type}\r\n{extra}", body)
-
-    def open_stream(self, content_type: str, gone: Callable[[], None]) -> None:
-        """Answer 200 with a body that is sent bit by bit, in chunks; ``gone`` is called when the connection closes."""
-        self._connection.open_stream(f"content-type: {content_type}\r\ncache-control: no-cache\r\n", gone)
-
-    def write(self, data: bytes) -> None:
-        """Send a piece of the stream."""
-        self._connection.write_chunk(data)
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the client has not taken yet."""
-        return self._connection.transport.get_write_buffer_size()
-
-    def end_stream(self) -> None:
-        """End the stream, and the connection."""
-        self._connection.end_stream()
-
-    def cut_stream(self) -> None:
-        """Close the connection without an end of the stream."""
-        self._connection.transport.close()
+Phase = IntEnum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above; from LAST on, what comes is dropped
 
 
 class Connection(asyncio.Protocol):
-    """A connection of a client; ``handle`` is called with each request, one at a time."""
+    """A connection of a client; ``handle`` is called with each request, one at a time.
 
-    def __init__(self, handle: Callable[[Exchange], None], connections: "set[Connection]") -> None:
-        self._handle, self._connections = handle, connections
+    Attributes:
+        transport: its sending side.
+        deadline: when its time is over, by the clock of the limits.
+    """
+
+    transport: asyncio.Transport  # from the start: asyncio gives it before anything else
+
+    def __init__(self, handle: Callable[[Exchange], None], common: Limits) -> None:
+        self._handle, self._limits = handle, common
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: list[Exchange] = []  # parsed, in order; the first is being answered
-        self._gone: Callable[[], None] | None = None
-        self._closing = False
-        self._refused = False  # nothing more is read as a request
-        self._refusal: tuple[HTTPStatus, str] | None = None  # to be sent behind the answers that are due before it
-        self._sender_done = False  # with what is refused; closing before that would take the answer from it
-        self._start()
-
-    def _start(self) -> None:
-        self._target, self._headers, self._body = b"", {}, []  # type: tuple[bytes, dict[str, str], list[bytes]]
-        self._head_size, self._body_size = 0, 0
+        self._phase = Phase.IDLE
+        self._current: Exchange | None = None  # is being answered
+        self._due: deque[Exchange | PlainReply] = deque()  # behind it
+        self._gone: Callable[[], None] | None = None  # of a stream
+        self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
+        self._target, self._headers = b"", dict[str, str]()
+        self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
+        self._body: bytes | bytearray = b""  # grows in place if it comes in parts
+        self._body_size = 0
+        self.deadline = inf
 
     # of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self.transport = cast("asyncio.Transport", transport)
-        self._connections.add(self)
+        self.deadline = self._limits.now + limits.HEAD_TIME
+        self._limits.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
         """Tell who is waiting on it."""
-        del exc
-        self._connections.discard(self)
-        self._closing = True
+        self._end()
+        self._limits.remove(self)
         if self._gone:
             self._gone()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
+        if self._phase >= Phase.LAST:
+            return
+        headers = self._headers
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # or CONNECT: it is answered as any request, and is the last
-            self._refused, self._keep_alive = True, False
-            if not self._waiting:
-                self.transport.close()
+            self._parser.feed_data(_escaped(data) if self._phase is Phase.IDLE and not data.isascii() else data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, PlainReply):
+                raise
+            self._refuse(error.__context__)
+        except httptools.HttpParserUpgrade:  # CONNECT: it is answered as any request, and is the last
+            if not self.eof_received():
+                self.close()
         except httptools.HttpParserError as error:
-            self.refuse(HTTPStatus.BAD_REQUEST, f"found no HTTP/1.1 request: {error}")
+            self._refuse(PlainReply(400, f"found no HTTP/1.1 request: {error}"))
+        if self._phase is Phase.HEAD and self._headers is headers:  # still: the parser gives no header before its end
+            self._head_read += len(data)
+            if self._head_read > 2 * limits.MAX_HEAD:
+                self._refuse(LargeHead())
+        elif self._phase is Phase.BODY and self._body:
+            self._limits.hold(self, len(self._body))
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
-        self._keep_alive = False
-        return bool(self._waiting) and self._gone is None
+        if self._phase >= Phase.STREAM or not (self._current or self._due):
+            self._end()
+            return False
+        self._phase = Phase.LAST
+        return True
+
+    def pause_writing(self) -> None:
+        """Note that the client takes less than it is sent; nothing more is handled for it meanwhile."""
+        self._limits.slow.add(self)
+        self._limits.check_unsent()
+        if self._phase is Phase.STREAM:
+            self.deadline = self._limits.now + limits.STALL_TIME
+
+    def resume_writing(self) -> None:
+        """Go on when it has taken that."""
+        self._limits.slow.discard(self)
+        if self._phase is Phase.STREAM:
+            self.deadline = inf
+        self._next()
 
     # of the parser
 
     def on_message_begin(self) -> None:
         """Start a request."""
-        self._start()
+        if self._phase is not Phase.IDLE:
+            raise PlainReply(400, "found another request behind the last")  # is not sent: nothing is, behind the last
+        self._phase = Phase.HEAD
+        self.deadline = self._limits.now + limits.HEAD_TIME
+        self._target, self._headers, self._head_size, self._head_read = b"", {}, 0, 0
+        self._body, self._body_size = b"", 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
         self._target += url
-        self._count(len(url))
+        self._head_size += len(url)
+        if self._head_size > limits.MAX_HEAD:
+            raise LargeHead
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header; of repeated ones the first counts, as in Go."""
         key = name.decode("latin-1").lower()
-        if key == "host" and key in self._headers:
-            self.refuse(HTTPStatus.BAD_REQUEST, "Host: found it twice; expected it once")
-        self._headers[key] = value.rstrip().decode("utf-8", "replace")
-        self._count(len(name) + len(value))
+        if key not in self._headers:
+            self._headers[key] = value.rstrip().decode("utf-8", "replace")
+        elif key == "host":
+            raise PlainReply(400, "Host: found it twice; expected it once")
+        self._head_size += len(name) + len(value)
+        if self._head_size > limits.MAX_HEAD:
+            raise LargeHead
 
     def on_headers_complete(self) -> None:
         """Let a client that asks whether to send its body go on."""
-        if int(self._headers.get("content-length", "0")) > MAX_BODY:
-            self._too_large()
-        elif "upgrade" in self._headers:  # the parser takes a body behind it for the other protocol's
-            self.refuse(HTTPStatus.NOT_IMPLEMENTED, "Upgrade: expected none; only HTTP/1.1 is spoken here")
-        elif self._headers.get("expect", "").lower() == "100-continue" and not self._closing:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        headers = self._headers
+        size, asks = int(headers.get("content-length", "0")), headers.get("expect", "").lower() == "100-continue"
+        if size > (limits.MAX_BODY if asks else limits.MAX_DROPPED):
+            raise LargeBody
+        if "upgrade" in headers:  # the parser takes a body behind it for the other protocol's
+            raise PlainReply(501, "Upgrade: expected none; only HTTP/1.1 is spoken here")
+        if "host" not in headers and self._parser.get_http_version() == "1.0":  # which knows no such header
+            headers["host"] = "localhost"
+        if asks:
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._phase = Phase.BODY
+        self.deadline = self._limits.now + limits.BODY_TIME
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; what is beyond the limit is read and dropped, so that the answer arrives."""
+        """Take a part of the body; of one that is too large only the beginning is kept."""
         self._body_size += len(body)
-        if self._body_size > MAX_BODY:
-            self._body.clear()
-            self._too_large()
+        if self._body_size > limits.MAX_BODY:
+            if self._body_size > limits.MAX_DROPPED:
+                raise LargeBody
+            self._body = bytes(self._body[: limits.BEGINNING])
+        elif not self._body:
+            self._body = body
         else:
-            self._body.append(body)
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+            self.deadline += len(body) / limits.BODY_RATE
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
-        if self._refused:
-            self._sender_done = True
-            if not self._waiting:
-                self.transport.close()
-            return
-        if self._gone:  # an event stream is the last answer of its connection
-            return
+        too_large = self._body_size > limits.MAX_BODY
         method = self._parser.get_method().decode("latin-1")
-        exchange = Exchange(self, method, self._target, self._headers)
-        exchange.body = b"".join(self._body)
-        self._keep_alive = self._parser.should_keep_alive()
-        self._waiting.append(exchange)
-        if len(self._waiting) == 1:
-            self._handle(exchange)
-        else:
+        exchange = Exchange(self, method, self._target, self._headers, self._body, too_large=too_large)
+        self._body = b""
+        self._phase = Phase.IDLE if self._parser.should_keep_alive() and not too_large else Phase.LAST
+        if self._current or self._due:
+            self._due.append(exchange)
             self.transport.pause_reading()
+        else:
+            self._start(exchange)
 
-    def _count(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > MAX_HEAD:
-            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected at most {MAX_HEAD} bytes of headers")
+    # of the limits
 
-    def _too_large(self) -> None:
-        self.refuse(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: found more than {MAX_BODY} bytes; expected at most that"
-        )
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for its client, and is no event stream."""
+        return self._current is None and not self._due
 
-    # of Exchange
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self.transport.get_write_buffer_size()
 
-    def refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what is not even a request, in its turn, and close once its sender has finished."""
-        if self._refused or self._closing:
+    def out_of_time(self) -> None:
+        """Act on the deadline."""
+        now, unsent = self._limits.now, self.unsent
+        before, self._taken = self._taken, self._sent - unsent
+        if self._phase is Phase.STREAM:
+            if unsent > limits.STREAM_UNSENT and self._taken == before:
+                self.cut("an event stream whose client did not read")
+            else:
+                self.deadline = now + limits.STALL_TIME
+        elif unsent and self._taken != before:  # the client takes what it is sent, if slowly
+            self.deadline = now + limits.SEND_TIME
+        elif unsent or self._phase is Phase.CLOSED:
+            self.cut("the client took nothing of what it was sent" if unsent else "")
+        elif self._current or self._due:  # it waits for the server
+            self.deadline = now + limits.SEND_TIME
+        elif self._phase is Phase.HEAD:
+            self._limits.note("no whole head of a request in time")
+            self._refuse(PlainReply(408, f"found no whole head of a request in {limits.HEAD_TIME:.0f} s"))
+        elif self._phase is Phase.BODY:
+            self.give_up("no whole body of a request in time")
+        else:
+            self.close()
+
+    def give_up(self, why: str) -> None:
+        """Do without the body of a request; the status is one after which the SDK sends it again."""
+        self._limits.note(why)
+        if self._phase is Phase.BODY:
+            self._refuse(PlainReply(500, f"{why}: found {self._body_size} bytes; send it again"))
+        else:
+            self.cut()
+
+    def close(self) -> None:
+        """Close the connection when its client has taken what it was sent."""
+        self._end()
+        self.deadline = self._limits.now + limits.SEND_TIME
+        self.transport.close()
+
+    def cut(self, why: str = "") -> None:
+        """Close it at once; ``why`` is for the log."""
+        if why:
+            self._limits.note(why)
+        self._end()
+        self.deadline = inf
+        self.transport.abort()
+
+    def _end(self) -> None:
+        self._phase, self._current, self._body = Phase.CLOSED, None, b""
+        self._due.clear()
+
+    # answers
+
+    def _refuse(self, reply: PlainReply) -> None:
+        """Answer what is no request, in its turn, and close."""
+        if self._phase >= Phase.LAST:
             return
-        self._refused, self._refusal = True, (status, text)
-        self._sender_done = status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        if not self._waiting:
-            self._send_refusal(status, text)
+        self._phase, self._body = Phase.LAST, b""
+        self._due.append(reply)
+        self._next()
 
-    def _send_refusal(self, status: HTTPStatus, text: str) -> None:
-        self._send(status, f"content-type: {TEXT}\r\nconnection: close\r\n", text.encode())
-        if self._sender_done:
-            self.transport.close()
+    def _next(self) -> None:
+        """Handle the request that has waited longest, unless another one is being answered, or not taken."""
+        if self._current or not self._due or self in self._limits.slow:
+            return
+        first = self._due.popleft()
+        if not self._due:
+            self.transport.resume_reading()
+        if isinstance(first, Exchange):
+            self._start(first)
+        else:
+            self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", first.text.encode())
+            self._end()
+            self.deadline = self._limits.now + limits.LINGER_TIME
+            self.transport.write_eof()  # what still comes is read and dropped: closing now could take the answer away
+
+    def _start(self, exchange: Exchange) -> None:
+        self._limits.release(self)
+        self._current = exchange
+        self._handle(exchange)
 
     def answer(self, exchange: Exchange, status: int, head: str, body: bytes) -> None:
         """Write an answer; go on with the next request of the connection."""
-        if self._closing or not self._waiting or self._waiting[0] is not exchange:
+        if self._current is not exchange:
             return
-        self._waiting.pop(0)
-        last = not self._keep_alive and not self._waiting
+        self._current = None
+        last = self._phase is Phase.LAST and not self._due
         self._send(status, head + ("connection: close\r\n" if last else ""), body, head_only=exchange.method == "HEAD")
         if last:
-            self.transport.close()
-        elif self._waiting:  # not at once: each may be answered at once, and they may be thousands
-            asyncio.get_running_loop().call_soon(self._handle, self._waiting[0])
-        elif self._refusal:
-            self._send_refusal(*self._refusal)
-        else:
-            self.transport.resume_reading()
+            self.close()
+        elif self._due:  # not at once: each may be answered at once, and they may be thousands
+            asyncio.get_running_loop().call_soon(self._next)
+        elif self._phase is Phase.IDLE:
+            self.deadline = self._limits.now + limits.IDLE_TIME
 
     def _send(self, status: int, head: str, body: bytes, *, head_only: bool = False) -> None:
         length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
         first = b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status])
-        self.transport.write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
+        self._write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
 
-    def open_stream(self, head: str, gone: Callable[[], None]) -> None:
-        """Begin a body of unknown length."""
-        self._gone = gone
+    def _write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self.transport.write(data)
+
+    # streams
+
+    def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
+        """Begin a body of unknown length; see ``Exchange``."""
+        if not self._limits.may_stream(self):
+            self.cut("too many event streams")
+            return False
+        self._phase, self._gone, self.deadline = Phase.STREAM, gone, inf
+        self._due.clear()
         self.transport.resume_reading()  # else its end would not be seen
-        self.transport.write(
-            f"HTTP/1.1 200 OK\r\n{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n".encode("latin-1")
-        )
+        head = f"{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n"
+        self._write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode("latin-1"))
+        return True
 
     def write_chunk(self, data: bytes) -> None:
         """Send a chunk."""
-        if not self._closing:
-            self.transport.write(b"%x\r\n%s\r\n" % (len(data), data))
+        if self._phase is Phase.STREAM:
+            self._write(b"%x\r\n%s\r\n" % (len(data), data))
+            if self in self._limits.slow:
+                self._limits.check_unsent()
 
     def end_stream(self) -> None:
         """Send the last chunk and close."""
-        if not self._closing:
-            self._closing = True
-            self.transport.write(b"0\r\n\r\n")
-            self.transport.close()
+        if self._phase is Phase.STREAM:
+            self._write(b"0\r\n\r\n")
+            self.close()
+
+
+def _escaped(data: bytes) -> bytes:
+    """Escape what is not ASCII in the first line: Go takes it in a target, and the parser does not."""
+    first, newline, others = data.partition(b"\n")
+    return _RAW.sub(lambda raw: b"%%%02X" % raw[0][0], first) + newline + others

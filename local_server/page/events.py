@@ -7,7 +7,7 @@ bytes of state, however slowly it reads and however much changes, and no request
 import asyncio
 
 from local_server.engine import Engine
-from local_server.http.connection import Exchange
+from local_server.http.exchange import Exchange
 
 LOOK = 0.05  # seconds between two looks at whether something has changed, while a page is open
 APART = 0.2  # seconds between two events at least
@@ -27,7 +27,8 @@ class Events:
 
     def open(self, exchange: Exchange) -> None:
         """Make the exchange the event stream of a page, which looks at everything once by itself."""
-        exchange.open_stream("text/event-stream", lambda: self._close(exchange))
+        if not exchange.open_stream("text/event-stream", lambda: self._close(exchange)):
+            return
         exchange.write(b"retry: 500\nevent: changed\ndata: \n\n")
         self._pages[exchange] = True
         if self._timer is None:

@@ -12,7 +12,7 @@ from local_server.api import replies
 from local_server.api.search import LONGEST, STATES
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
-from local_server.http.connection import JSON, TEXT, Exchange
+from local_server.http.exchange import JSON, TEXT, Exchange
 from local_server.page import views
 from local_server.page.events import Events
 from local_server.page.queries import Queries

@@ -78,7 +78,7 @@ def create(
     turn.due_at(promise.timeout)
     task = None
     if recv is not None and claim:
-        task = tasks.invoke_claimed(turn, promise, recv, *claim)
+        task = tasks.invoke_claimed(turn, promise, recv, *claim, head=head)
     elif recv is not None:
         tasks.invoke(turn, promise, recv, _delay(tags), head)
     return 201, promise, task

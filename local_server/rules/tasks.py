@@ -52,9 +52,9 @@ def invoke(turn: Turn, promise: Promise, recv: str, not_before: int | None, head
     dispatch.add(turn, replace(_invocation(turn, promise, recv), not_before=not_before, head=head))
 
 
-def invoke_claimed(turn: Turn, promise: Promise, recv: str, process: str, ttl: int) -> Task:
+def invoke_claimed(turn: Turn, promise: Promise, recv: str, process: str, ttl: int, head: Raw | None) -> Task:
     """Create that task, claimed by the one who created the promise."""
-    task = _claimed(turn, _invocation(turn, promise, recv), process, ttl)
+    task = _claimed(turn, replace(_invocation(turn, promise, recv), head=head), process, ttl)
     turn.store.insert_task(task)
     turn.workers.hold(task)
     return task

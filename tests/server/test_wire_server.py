@@ -1,18 +1,21 @@
 """The server as a command: its options, what it refuses to start on, how it ends, and whom it lets in."""
 
+import contextlib
 import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 import requests
-from wire_client import DEADLINE, Wire
+from wire_client import DEADLINE, Wire, until
 
 from local_server.testing import Child, LocalServer
 
@@ -127,6 +130,32 @@ def test_a_signal_ends_the_streams_cleanly_and_keeps_the_data(server: LocalServe
     server.start()
     assert wire.get("/promises/kept").json() == created
     wire.close()
+
+
+def test_a_server_that_stops_answers_nothing_that_would_end_a_worker(server: LocalServer) -> None:
+    body = b'{"processId":"nobody"}'
+    call = b"POST /tasks/heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    found: set[bytes] = set()
+    stopping = threading.Event()
+
+    def calls(url: SplitResult) -> None:
+        while not stopping.is_set():
+            with contextlib.suppress(OSError), socket.create_connection((url.hostname, url.port), 5) as client:
+                client.sendall(call)
+                found.add(client.recv(100).partition(b"\r\n")[0])
+
+    for _ in range(5):
+        stopping.clear()
+        threads = [threading.Thread(target=calls, args=[urlsplit(server.url)]) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: b"HTTP/1.1 200 OK" in found)
+        assert server.stop() == 0
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        server.start()
+    assert found <= {b"HTTP/1.1 200 OK", b""}
 
 
 def test_a_message_of_the_run_before_is_sent_again(server: LocalServer) -> None:

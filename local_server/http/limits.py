@@ -1,0 +1,188 @@
+"""What connections may take: time, number and bytes. Whoever takes more is closed, so that the others are not harmed.
+
+==================  =====================================================  ==========================================
+limit               of                                                     beyond it
+==================  =====================================================  ==========================================
+HEAD_TIME           a request's head, from the first byte or the           408; without a byte it is closed
+                    beginning of the connection
+BODY_TIME           its body, and a second more for each 64 KiB of it      500, which the SDK repeats
+IDLE_TIME           a connection between two requests                      closed
+SEND_TIME           a client that takes nothing of its answer              closed
+MAX_HEAD            bytes of a head                                        431
+MAX_BODY            bytes of a body                                        413, or the call fails (``api/oversize``)
+RECEIVING           bytes of all bodies that have not been handled yet     500 for the one that was silent longest
+STREAM_UNSENT       bytes of one stream that its client has not taken, if  cut
+                    it has taken none for STALL_TIME
+SENDING             bytes of all answers that clients have not taken       the largest is cut
+``descriptors``     connections                                            the one whose time is up next is closed
+                    streams: a half of these                               closed
+==================  =====================================================  ==========================================
+
+Nothing is answered where the SDK could take the answer for a fault and end its process: it repeats a call when the
+connection breaks and when the status is 500, and on nothing else. An event stream has no limit in time.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from local_server.http.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+# In seconds.
+HEAD_TIME: Final = 10.0
+BODY_TIME: Final = 30.0
+IDLE_TIME: Final = 75.0
+SEND_TIME: Final = 30.0
+STALL_TIME: Final = 2.0
+LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
+TICK: Final = 1.0  # between two looks at the time of all connections
+APART: Final = 10.0  # between two lines of the log about the same
+
+# In bytes.
+MAX_HEAD: Final = 64 * 2**10
+MAX_BODY: Final = 64 * 2**20
+MAX_DROPPED: Final = 2**30  # of a body that is too large: it is read before the answer, which else would not arrive
+BEGINNING: Final = 64 * 2**10  # of a body that is too large: this is kept, it tells which promise it is about
+BODY_RATE: Final = 64 * 2**10  # a second
+RECEIVING: Final = 256 * 2**20
+STREAM_UNSENT: Final = 8 * 2**20
+SENDING: Final = 512 * 2**20
+
+# In descriptors.
+MOST: Final = 16_384
+FOR_CALLS: Final = 128  # streams do not take these
+SPARE: Final = 64  # connections do not take these: the database, /proc
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's limit of open files as far as it may; return what it is then."""
+    if resource is None:
+        return MOST
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def give_large_blocks_back() -> None:
+    """Let glibc map each large block by itself: otherwise it keeps what one body has taken, for later ones."""
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of mallopt(3)
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(mmap_threshold, 2**20)
+
+
+class Limits:
+    """All connections of a server, and what they take together.
+
+    Attributes:
+        connections: those that are open, the oldest first.
+        now: seconds for which the server has run; it stands still while the server does, so that nobody is late then.
+        slow: connections that have more to take than the system keeps for them.
+    """
+
+    def __init__(self, descriptors: int) -> None:
+        """Limit connections so that the process has never more than this many open files."""
+        self._most = min(descriptors, MOST) - SPARE  # connections, and the pidfds of streams
+        self._most_streams = (self._most - FOR_CALLS) // 2
+        self._streams: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}
+        self.now = 0.0
+        self.slow: set[Connection] = set()
+        self._closed = False
+        self._bodies: dict[Connection, int] = {}  # to bytes of a body; who was silent longest is the first
+        self._received = 0  # the sum of these
+        self._loop = asyncio.get_running_loop()
+        self._looked = 0.0  # by the clock of the loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._noted: Counter[str] = Counter()  # what is to be logged, and how often it happened
+        self._logged: dict[str, float] = {}  # to the time by ``now``
+
+    # number
+
+    def add(self, connection: "Connection") -> None:
+        """Take a connection; close another one if there are too many."""
+        if self._closed:
+            connection.cut()
+            return
+        self.connections[connection] = None
+        if self._timer is None:
+            self._looked = self._loop.time()
+            self._timer = self._loop.call_later(TICK, self._look)
+        if len(self.connections) + len(self._streams) > self._most:
+            waiting = [one for one in self.connections if one.waiting]
+            min(waiting, key=lambda one: one.deadline).cut("too many connections")
+
+    def remove(self, connection: "Connection") -> None:
+        """Forget a connection that has closed."""
+        self.connections.pop(connection, None)
+        self.slow.discard(connection)
+        self._streams.discard(connection)
+        self.release(connection)
+
+    def may_stream(self, connection: "Connection") -> bool:
+        """Tell whether a connection may become a stream, and count it."""
+        if len(self._streams) >= self._most_streams:
+            return False
+        self._streams.add(connection)
+        return True
+
+    # bytes
+
+    def hold(self, connection: "Connection", size: int) -> None:
+        """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
+        self._received += size - self._bodies.pop(connection, 0)
+        self._bodies[connection] = size
+        while self._received > RECEIVING and len(self._bodies) > 1:
+            silent = next(iter(self._bodies))
+            self.release(silent)
+            silent.give_up("too many bytes of unfinished requests")
+
+    def release(self, connection: "Connection") -> None:
+        """Note that a connection's body is handled, or gone."""
+        if connection in self._bodies:
+            self._received -= self._bodies.pop(connection)
+
+    def check_unsent(self) -> None:
+        """Cut the connection that has most to take, if that is too much in all."""
+        sizes = {one: one.unsent for one in self.slow}
+        if sum(sizes.values()) > SENDING:
+            max(sizes, key=lambda one: sizes[one]).cut("too many bytes that clients do not take")
+
+    # time
+
+    def _look(self) -> None:
+        """Close whose time is over."""
+        looked, self._looked = self._looked, self._loop.time()
+        self.now += min(self._looked - looked, 2 * TICK)
+        for connection in [one for one in self.connections if one.deadline <= self.now]:
+            connection.out_of_time()
+        for what in list(self._noted):
+            if self.now - self._logged.get(what, -APART) >= APART:
+                self._logged[what] = self.now
+                logger.warning("%d connections closed: %s", self._noted.pop(what), what)
+        more = self.connections or self._noted
+        self._timer = self._loop.call_later(TICK, self._look) if more else None
+
+    def note(self, what: str) -> None:
+        """Log why a connection was closed: a line for all that were closed for that within some seconds."""
+        self._noted[what] += 1
+
+    def close(self) -> None:
+        """Close all connections, those that still come too, and stop looking."""
+        self._closed = True
+        for connection in list(self.connections):
+            connection.close()
+        if self._timer:
+            self._timer.cancel()
