@@ -9,7 +9,7 @@ from local_server.api import oversize, replies
 from local_server.api.routes import Reply, Request, route
 from local_server.api.search import Query, search
 from local_server.engine import Engine
-from local_server.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
+from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.http.exchange import JSON, TEXT, Exchange, PlainReply
 from local_server.http.guard import Guard
 from local_server.page.routes import Page
@@ -119,9 +119,7 @@ class StreamListener(Listener):
 
 
 def _reply(exchange: Exchange, result: Reply | Refusal) -> None:
-    if isinstance(result, Refusal) and result.code == SHUTTING_DOWN:
-        exchange.cut()  # the SDK calls again when the connection breaks, and ends its process on such an answer
-    elif isinstance(result, Refusal):
+    if isinstance(result, Refusal):
         exchange.reply(result.code // 100, JSON, replies.error(result))
     else:
         status, content = result

@@ -40,6 +40,7 @@ class RecordingStream:
         self.messages: list[Message] = []
         self.times: list[int] = []  # ms of the monotonic clock, of each message
         self.closed = False
+        self.unsent = 0  # bytes that the other side has not taken
 
     def send(self, delivery: Delivery) -> None:
         assert not self.closed, "a message was sent on a closed stream"

@@ -13,7 +13,7 @@ from typing import Final
 
 from local_server.model import Task
 from local_server.rules import dispatch
-from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN
+from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN, SETTLE_AFTER
 from local_server.rules.states import TaskEvent, transition
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Gone, Worker
@@ -43,10 +43,13 @@ def settle(turn: Turn, task: Task) -> None:
 
 def deadline_passed(turn: Turn, task: Task) -> None:
     """Act on the deadline of a task: the time to claim, the lease, or the wait for a client is over."""
-    if task.kind == "notify" and task.state != "CLAIMED":
-        settle(turn, task)
-        return
     worker = turn.workers.named(task.recipient)
+    if task.kind == "notify" and task.state != "CLAIMED":
+        if task.state == "ENQUEUED" and worker and worker.stream and worker.stream.unsent:
+            turn.store.set_deadline(task.id, turn.due_in(SETTLE_AFTER))  # it may be among what the client has not taken
+        else:
+            settle(turn, task)
+        return
     if task.state == "ENQUEUED" and worker:
         worker.overdue = True
     if task.timeout <= turn.now:

@@ -27,6 +27,10 @@ WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a w
 class Stream(Protocol):
     """The sending side of an event stream."""
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that the client has not taken yet."""
+
     def send(self, delivery: "Delivery") -> None:
         """Send one message; never blocks, never fails."""
 

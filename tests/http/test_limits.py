@@ -236,6 +236,17 @@ def test_a_stream_whose_client_does_not_read_is_cut(serve: Start) -> None:
     until(lambda: memory(wire) - before < 100)
 
 
+def test_what_a_client_has_not_taken_is_sent_to_its_next_stream_however_long_it_lay_there(serve: Start) -> None:
+    wire = serve()
+    names = subscribe(wire, 20)
+    wire.stream("g", "c")
+    for name in names:
+        wire.complete(name, data="eHh4" * MB)
+    assert wire.child.wait_for("1 connections closed: an event stream whose client did not read")
+    again = wire.stream("g", "c")
+    assert {again.next()["promise"]["id"] for _ in names} == set(names)
+
+
 def test_a_client_that_reads_gets_more_at_once_than_one_that_does_not_may_be_sent(serve: Start) -> None:
     wire = serve()
     names = subscribe(wire, 20)
