@@ -19,6 +19,7 @@ import re
 import threading
 from concurrent import futures
 from typing import Any
+from uuid import uuid4
 
 import click
 from flask import Response, abort, current_app, has_request_context, jsonify, request
@@ -31,7 +32,8 @@ from resonate.stores import RemoteStore
 from async_rpc import web
 from async_rpc.life import hold_signals, live
 
-GROUP = NODE = "gateway"
+GROUP = "gateway"
+NODE = str(uuid4())  # results come to the one that asked, so no two gateways may share an id
 KEY = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,64}")  # a number would do harm: await-chain.1 is the first call of foo
 MAX_WAITING = 200  # requests that wait at the same time, each in a thread of its own
 

@@ -1,6 +1,5 @@
 """The two listeners: what a request of each port means, and its answer once that is committed."""
 
-import asyncio
 import logging
 import re
 from urllib.parse import unquote_to_bytes
@@ -81,7 +80,6 @@ class ApiListener(Listener):
     def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str) -> None:
         super().__init__(engine, presence, guard, base_url)
         self._page = Page(engine)
-        self._searches: set[asyncio.Task[None]] = set()
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         method = exchange.method
@@ -90,9 +88,7 @@ class ApiListener(Listener):
         elif method == "GET" and path.startswith("/poll/"):
             self._open_stream(exchange, path.removeprefix("/poll"))
         elif method == "GET" and path in ("/promises", "/schedules"):
-            task = asyncio.create_task(self._search(exchange, Query.parse(path[1:], query)))
-            self._searches.add(task)
-            task.add_done_callback(self._searches.discard)
+            exchange.run(self._search(exchange, Query.parse(path[1:], query)))
         else:
             handler, name = route(method, path)
             if path.startswith("/tasks/") and method == "GET":

@@ -13,6 +13,7 @@ PromiseState = Literal["PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "
 TaskState = Literal["INIT", "ENQUEUED", "CLAIMED", "COMPLETED", "TIMEDOUT"]
 TaskKind = Literal["invoke", "resume", "notify"]
 
+DEATH = "process "  # the reason of a loss that begins so is the death of a worker's process
 UNSET_TIME = -(2**63)  # a default that no real time has, so that a field without value is left out of the JSON
 
 

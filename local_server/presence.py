@@ -123,7 +123,14 @@ class Presence:
             )  # fmt: skip
         self._claims.pop((worker, process), None)  # it is back: all that it has claimed is the worker's again
         self._watch(worker, process)
-        self._engine.tell(lambda turn: turn.store.set_process(worker.name, process.pid, process.started))
+        claimed = self._claims.get((worker, earlier), {}) if earlier else {}
+
+        def identified(turn: Turn) -> None:
+            turn.store.set_process(worker.name, process.pid, process.started)
+            for task_id in losses.created_claimed(turn, set(claimed), int(process.started * 1_000)):
+                claimed.pop(task_id, None)
+
+        self._engine.tell(identified)
 
     def _watch(self, worker: Worker, process: OsProcess) -> None:
         worker.process = process

@@ -20,11 +20,11 @@ parsing and waits in the queue for its turn like any answer.
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from http import HTTPStatus
 from math import inf
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._phase = Phase.IDLE
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
-        self._gone: Callable[[], None] | None = None  # of a stream
+        self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
-        if self._phase >= Phase.STREAM or not (self._current or self._due):
+        if self._gone or self._phase >= Phase.STREAM or not (self._current or self._due):
             self._end()
             return False
         self._phase = Phase.LAST
@@ -288,11 +288,15 @@ class Connection(asyncio.Protocol):
         self._current = exchange
         self._handle(exchange)
 
+    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine answer; see ``Exchange``."""
+        self._gone = asyncio.get_running_loop().create_task(answering).cancel
+
     def answer(self, exchange: Exchange, status: int, head: str, body: bytes) -> None:
         """Write an answer; go on with the next request of the connection."""
         if self._current is not exchange:
             return
-        self._current = None
+        self._current = self._gone = None
         last = self._phase is Phase.LAST and not self._due
         self._send(status, head + ("connection: close\r\n" if last else ""), body, head_only=exchange.method == "HEAD")
         if last:

@@ -1,7 +1,7 @@
 """One request and the way to answer it, as those see it who know nothing of connections."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from local_server.http import limits
 
@@ -69,6 +69,10 @@ class Exchange:
         """Answer, once; a client that has gone is no fault."""
         extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._connection.answer(self, status, f"content-type: {content_type}\r\n{extra}", body)
+
+    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine answer; it is cancelled when the client leaves."""
+        self._connection.run(answering)
 
     def open_stream(self, content_type: str, gone: Callable[[], None]) -> bool:
         """Answer 200 with a body that is sent bit by bit, in chunks; ``gone`` is called when the connection closes.

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from local_server.model import invoke_id, notify_id, resume_id
+from local_server.model import DEATH, invoke_id, notify_id, resume_id
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise
@@ -161,6 +161,19 @@ class Queries:
                     found.append((queue, row["tasks"], row["since"]))
                 queue = self._queue(">", queue, end)
         return found
+
+    def deadly(self, limit: int, looked_at: int) -> list[Row]:
+        """Return tasks that are held back since they have ended their workers: root, not_before, deaths and the last.
+
+        Only ``looked_at`` tasks with a delay are looked at, those that are due next.
+        """
+        return self._rows(
+            """SELECT * FROM (SELECT root, not_before, recipient, created_on, (SELECT count(*) FROM lost_claims l
+                    WHERE l.task = t.id AND l.reason LIKE :death) AS deaths
+                FROM (SELECT * FROM tasks WHERE not_before IS NOT NULL ORDER BY not_before LIMIT :looked_at) t
+                WHERE counter > 1) WHERE deaths > 0 LIMIT :limit""",
+            death=f"{DEATH}%", looked_at=looked_at, limit=limit,
+        )  # fmt: skip
 
     def _queue(self, relation: str, start: str, end: str) -> str | None:
         at_least = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for >= :start AND waits_for < :end"

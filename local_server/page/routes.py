@@ -1,6 +1,5 @@
 """The routes of the page: its files, the JSON behind it, and its event stream."""
 
-import asyncio
 import re
 import sqlite3
 from collections.abc import Callable
@@ -47,7 +46,6 @@ class Page:
             path = "/" if file.name == "index.html" else f"/ui/{file.name}"
             self._files[path] = TYPES["." + file.name.rpartition(".")[2]], file.read_bytes()
         self._events = Events(engine)
-        self._searches: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def has(method: str, path: str) -> bool:
@@ -69,9 +67,7 @@ class Page:
         elif path == "/ui/events":
             self._events.open(exchange)
         elif path == "/ui/roots":
-            search = asyncio.create_task(self._roots(exchange, fields))
-            self._searches.add(search)
-            search.add_done_callback(self._searches.discard)
+            exchange.run(self._roots(exchange, fields))
         elif path == "/ui/workers":
             self._ask(exchange, views.workers)
         elif path.startswith("/ui/tree/"):

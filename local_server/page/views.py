@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from local_server import errors
 from local_server.errors import Refusal
+from local_server.model import DEATH
 from local_server.page import readable
 from local_server.page.queries import Queries
 from local_server.rules.addresses import UNREACHABLE, parse
@@ -177,6 +178,14 @@ def workers(turn: Turn) -> dict[str, Any]:
         {"address": address, "tasks": count, "since": since, "text": waiting_text(turn.workers, address, count)}
         for address, count, since in queries.waiting(LISTED, COUNTED)
     ]
+    waiting += [
+        {
+            "address": one["root"], "tasks": 1, "since": one["created_on"],
+            "text": f"{one['root']} has ended {one['deaths']} workers, the last one {one['recipient']}: tried again in "
+            f"{_seconds_until(one['not_before'])} s; to give it up: local-server cancel {one['root']}",
+        }
+        for one in queries.deadly(LISTED, COUNTED)
+    ]  # fmt: skip
     return {
         "now": now(),
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
@@ -200,6 +209,10 @@ def waiting_text(workers: Workers, queue: str, count: int) -> str:
         return f"{what} {verb} for an address that reaches nobody"
     why = "every worker there is busy" if _connected(workers, queue) else "no worker connected"
     return f"{what} {verb} for {queue}: {why}"
+
+
+def _seconds_until(at: int) -> int:
+    return max(0, at - now() + 999) // 1_000
 
 
 def _why(workers: Workers, queue: str) -> str:
@@ -269,17 +282,20 @@ def _detailed(turn: Turn, row: sqlite3.Row, histories: list[TaskHistory], *, wai
     if row["state"] != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
-        live = [task for task, _ in histories if task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+        live = [history for history in histories if history[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
         node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
     return node
 
 
-def _where(turn: Turn, kind: str, live: list[sqlite3.Row], *, waits_for_calls: bool) -> str:
+def _where(turn: Turn, kind: str, live: list[TaskHistory], *, waits_for_calls: bool) -> str:
     """Say where a pending promise is."""
-    for task in live:
+    for task, lost in live:
         worker, queue = readable.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
         if task["state"] != "INIT":
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
+        deaths = sum(claim["reason"].startswith(DEATH) for claim in lost)
+        if task["not_before"] is not None and deaths:
+            return f"has ended {deaths} workers, tried again in {_seconds_until(task['not_before'])} s"
         if task["not_before"] is not None:
             return "waits for its start time"
         if queue is not None:

@@ -11,7 +11,7 @@ the second time on it waits 1, 2, 4 ... 60 s, so that a pool that is restarted o
 
 from typing import Final
 
-from local_server.model import Task
+from local_server.model import DEATH, Task
 from local_server.rules import dispatch
 from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN, SETTLE_AFTER
 from local_server.rules.states import TaskEvent, transition
@@ -22,8 +22,6 @@ from local_server.rules.workers import NAMED, Gone, Worker
 CLAIM_AFTER_CLOSE: Final = 500  # a claim may still be on its way when the stream of a living worker closes
 HEARTBEAT_WITHIN: Final = 5_500  # of a worker without stream whose process is out of sight; the SDK beats every 5 s
 LONGEST_WAIT: Final = 60_000  # of a task that ends its workers
-
-DEATH: Final = "process "  # a reason for a loss that begins so is a death
 
 
 def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_before: int | None = None) -> None:
@@ -86,6 +84,14 @@ def process_gone(turn: Turn, worker: Worker, pid: int, others: dict[str, int]) -
 def counters(turn: Turn, ids: set[str]) -> dict[str, int]:
     """Return the counters of tasks, by their ids."""
     return {task.id: task.counter for task in _tasks(turn, ids)}
+
+
+def created_claimed(turn: Turn, ids: set[str], since: int) -> list[str]:
+    """Return those tasks that were claimed as they were created, after ``since`` (ms since the epoch).
+
+    Only so can a process claim before its stream has opened: it is sent nothing yet.
+    """
+    return [task.id for task in _tasks(turn, ids) if task.claimed_on == task.created_on and task.created_on >= since]
 
 
 def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:

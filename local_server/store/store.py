@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from local_server.model import Callback, Promise, PromiseState, Schedule, Task
+from local_server.model import DEATH, Callback, Promise, PromiseState, Schedule, Task
 from local_server.store.database import connect
 from local_server.store.rows import as_callback, as_promise, as_schedule, as_task, columns, parameters
 
@@ -247,8 +247,8 @@ class Store:
 
     def deaths(self, task_id: str) -> int:
         """Return how often a task was lost by the death of its holder."""
-        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE 'process %'"
-        return int(self._one(sql, id=task_id)[0])
+        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE :death"
+        return int(self._one(sql, id=task_id, death=f"{DEATH}%")[0])
 
     # schedules
 
