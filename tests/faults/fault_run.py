@@ -19,7 +19,8 @@ from typing import Any
 
 import requests
 from fault_plan import Fault
-from msgspec import Raw, Struct, json as msgspec_json
+from msgspec import Raw, Struct
+from msgspec import json as msgspec_json
 
 from local_server.testing import Child, LocalServer
 
@@ -173,53 +174,55 @@ class FaultRun:
         """Do one thing to a process; return what is to be done to it next."""
         if role.done:
             return ""
-        match action:
-            case "kill":
-                role.asked_to_end = time.monotonic()
-                role.child.kill()
-                return "start"
-            case "term":
-                role.asked_to_end = time.monotonic()
-                role.child.signal(signal.SIGTERM)
-                return "start"
-            case "stop":
-                role.child.signal(signal.SIGSTOP)
-                role.stopped_for = max(role.stopped_for, fault.seconds)
-                return "continue"
-            case "continue":
-                role.child.signal(signal.SIGCONT)
-                return ""
-        if role.child.running:  # it was asked to end and has not yet
+        if action == "kill":
+            role.asked_to_end = time.monotonic()
+            role.child.kill()
+        elif action == "term":
+            role.asked_to_end = time.monotonic()
+            role.child.signal(signal.SIGTERM)
+        elif action == "stop":
+            role.child.signal(signal.SIGSTOP)
+            role.stopped_for = max(role.stopped_for, fault.seconds)
+        elif action == "continue":
+            role.child.signal(signal.SIGCONT)
+        elif role.child.running:  # it was asked to end and has not yet
             waited = time.monotonic() - role.asked_to_end
             assert waited < ENDS_WITHIN, f"{role.name} (pid {role.child.pid}) still runs {waited:.0f} s after SIGTERM"
             return "start"
-        role.start()
-        return ""
+        else:
+            role.start()
+        return {"kill": "start", "term": "start", "stop": "continue"}.get(action, "")
 
     def look(self) -> None:
         """Fail if a process has ended that should run."""
         wrong = [found for role in self.roles.values() if (found := role.look())]
         assert not wrong, "; ".join(wrong)
 
-    def finish(self) -> None:
-        """Let everything come to its end, and check what must be true then."""
+    def wait_for_clients(self) -> None:
+        """Wait until every client has its result."""
         deadline = time.monotonic() + DEADLINE
         while clients := [one.name for one in self.roles.values() if one.client and not one.done]:
             self.look()
             assert time.monotonic() < deadline, f"no result after {DEADLINE} s: {', '.join(clients)}"
             time.sleep(0.05)
+
+    def finish(self) -> None:
+        """Let everything come to its end, and check what must be true then."""
         self.probe()
         self.promises.wait_until_completed()
         self.look()
         assert not self.promises.changed, "\n".join(self.promises.changed)
-        assert self.promises.reads > 1
-        faults = [line for line in self.roles["server"].child.lines if "Traceback" in line or "ERROR" in line]
-        assert not faults
-        assert self.server.stop() == 0
+        assert self.promises.reads > 1, "the promises were never read during the run"
+        log = self.server.child.output
+        assert "Traceback" not in log, log
+        assert "ERROR" not in log, log
+        status = self.server.stop()
+        assert status == 0, f"the server ended with {status}"
         with closing(sqlite3.connect(self._file)) as database:
             # A notification may wait a day for a client that was killed.
             live = "SELECT id, state FROM tasks WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED') AND kind <> 'notify'"
-            assert database.execute(live).fetchall() == []
+            left = database.execute(live).fetchall()
+        assert not left, f"tasks that are left although all promises are completed: {left}"
 
     def probe(self) -> None:
         """Ask each worker something that only it may answer: one that holds its stream and does not work is deaf."""

@@ -29,7 +29,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.mark.long
-def test_the_work_is_done_and_nothing_ends_that_was_not_killed(seed: int, tmp_path: Path, children: list[Child]) -> None:
+def test_the_work_is_done_and_nothing_ends_that_was_not_killed(
+    seed: int, tmp_path: Path, children: list[Child]
+) -> None:
     with ExitStack() as held:
         ports = [str(held.enter_context(held_port())) for _ in range(3)]
         run = FaultRun(tmp_path, children, "--port", ports[0], "--poll-port", ports[1])
@@ -44,4 +46,6 @@ def test_the_work_is_done_and_nothing_ends_that_was_not_killed(seed: int, tmp_pa
         faults = plan(seed, list(run.roles))
         print(f"seed {seed}, {type(example).__name__}:", *faults, sep="\n")
         run.hit(faults)
+        run.wait_for_clients()
+        example.check()
         run.finish()
