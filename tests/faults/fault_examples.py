@@ -36,12 +36,12 @@ class Factorial:
         for number in (1, 2, 3):
             name = f"w{number}"
             run.add(
-                name, "factorial_worker.py", "--id", name, "--delay", "0.2",
+                name, "factorial_worker.py", "--id", name, "--delay", "0.03",
                 probe=lambda _, name=name: (f"factorial-worker/{name}", "factorial", 1),
             )  # fmt: skip
-        least = random.randint(15, 20)
+        least = random.randint(100, 140)
         self._clients = {
-            n: run.add(f"client-{n}", "factorial_client.py", str(n), client=True) for n in (least, least + 5)
+            n: run.add(f"client-{n}", "factorial_client.py", str(n), client=True) for n in (least, least + 20)
         }
 
     def check(self) -> None:
@@ -50,7 +50,7 @@ class Factorial:
 
 
 class Calculator:
-    """The two named workers, two operators, and one expression of 31 operations."""
+    """The two named workers, two operators, and one expression of 63 operations."""
 
     def __init__(self, run: FaultRun, random: Random) -> None:
         for name, call in (
@@ -60,10 +60,10 @@ class Calculator:
             ("ops/2", ("-", 1, 2)),
         ):
             group, _, member = name.partition("/")
-            options = ["--delay", "0.25"] if group == "ops" else []
+            options = ["--delay", "0.1"] if group == "ops" else []
             probe = lambda _, name=name, call=call: (name, *call)  # noqa: E731 - one for each
             run.add(name, *COMMAND, *options, env={"GRP": group, "PID": member}, probe=probe)
-        self._expression = balanced(5, random.randint(1, 100))
+        self._expression = balanced(6, random.randint(1, 100))
         self._client = run.add("client", *COMMAND, self._expression, client=True)
 
     def check(self) -> None:

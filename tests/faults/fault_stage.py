@@ -1,4 +1,4 @@
-"""What the tests of single faults share: calls without the SDK, workers that call each other, and a probe for the deaf."""
+"""What the tests of single faults share: calls without the SDK, workers that call each other, a probe."""
 
 import base64
 import json
@@ -15,14 +15,15 @@ PROBE_DEADLINE = 15.0  # seconds; a worker whose stream was cut comes back after
 
 # Each call of a chain asks the group for the next one, as the factorial does; several chains run side by side.
 CHAIN = """
-import signal, sys
+import signal, sys, time
 from resonate import Resonate
 
 resonate = Resonate.remote(group="chain", pid=sys.argv[1])
 
 @resonate.register
-def chain(ctx, name, n):
+def chain(ctx, name, n, seconds=0):
     print(f"chain {name}-{n}", flush=True)
+    time.sleep(seconds)
     if n == 0:
         return 0
     below = yield ctx.rpc("chain", name, n - 1).options(target="poll://any@chain", id=f"{name}-{n - 1}")
@@ -59,19 +60,28 @@ def state(server: LocalServer, promise_id: str) -> str:
     return requests.get(f"{server.url}/promises/{promise_id}", timeout=5).json()["state"]
 
 
-def wait_until_resolved(server: LocalServer, promise_ids: Iterable[str], timeout: float = 60) -> None:
-    """Wait until all these promises are resolved."""
+def assert_running(workers: Iterable[Child]) -> None:
+    """Fail if one of them has ended."""
+    ended = [f"{worker.name} with {worker.wait()}" for worker in workers if not worker.running]
+    assert not ended, f"ended: {', '.join(ended)}"
+
+
+def wait_until_resolved(
+    server: LocalServer, promise_ids: Iterable[str], workers: Iterable[Child], timeout: float = 60
+) -> None:
+    """Wait until all these promises are resolved; fail if one of the workers ends meanwhile."""
     deadline, pending = time.monotonic() + timeout, list(promise_ids)
     while pending := [one for one in pending if state(server, one) != "RESOLVED"]:
+        assert_running(workers)
         assert time.monotonic() < deadline, f"not resolved after {timeout} s: {', '.join(pending)}"
         time.sleep(0.05)
 
 
 def assert_all_work(server: LocalServer, workers: Iterable[Child], label: str = "") -> None:
     """Fail unless each worker of the group ``chain`` runs, and runs what only it may run."""
-    ended = [f"{worker.name} with {worker.wait()}" for worker in workers if not worker.running]
-    assert not ended, f"ended: {', '.join(ended)}"
+    workers = list(workers)
+    assert_running(workers)
     probes = {f"probe-{worker.name}{label}-0": worker.name for worker in workers}
     for probe, name in probes.items():
         call(server, probe, f"uni@chain/{name}", "chain", probe.removesuffix("-0"), 0)
-    wait_until_resolved(server, probes, PROBE_DEADLINE)
+    wait_until_resolved(server, probes, workers, PROBE_DEADLINE)

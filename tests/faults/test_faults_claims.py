@@ -110,7 +110,7 @@ def test_a_run_whose_promise_is_resolved_outside_ends_no_process(
 def test_a_call_that_is_canceled_within_4_ms_ends_no_worker(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
-    workers, random = chain_workers(start, 2), Random(1)
+    workers, random = chain_workers(start, 2), Random(1)  # noqa: S311 - the same each time
     with requests.Session() as session:
         for n in range(times(150)):
             call(server, f"canceled-{n}", "any@chain", "chain", f"canceled-{n}", 0)
