@@ -29,9 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.mark.long
-def test_the_work_is_done_and_nothing_ends_that_was_not_killed(
-    seed: int, tmp_path: Path, children: list[Child]
-) -> None:
+def test_all_work_is_done_and_nobody_ends_who_was_not_killed(seed: int, tmp_path: Path, children: list[Child]) -> None:
     with ExitStack() as held:
         ports = [str(held.enter_context(held_port())) for _ in range(3)]
         run = FaultRun(tmp_path, children, "--port", ports[0], "--poll-port", ports[1])
