@@ -64,7 +64,9 @@ class Role:
         if self.probe and self.stopped_for > LEASE and self.child.wait() == 1:  # the SDK's doing
             self.start()
             return ""
-        return f"{self.name} (pid {self.child.pid}) ended with {self.child.wait()}, and nobody had ended it"
+        ended = f"{self.name} (pid {self.child.pid}) ended with {self.child.wait()}, and nobody had ended it"
+        said = [line for line in self.child.lines if "Error: [" in line]  # by the SDK, with the code of the refusal
+        return f"{ended}: {said[-1]}" if said else ended
 
 
 class Promises:
@@ -172,7 +174,7 @@ class FaultRun:
 
     def _act(self, action: str, role: Role, fault: Fault) -> str:
         """Do one thing to a process; return what is to be done to it next."""
-        if role.done:
+        if role.done or (role.asked_to_end and action != "start"):  # it takes long to end, and is not back yet
             return ""
         if action == "kill":
             role.asked_to_end = time.monotonic()
