@@ -30,18 +30,18 @@ class Example(Protocol):
 
 
 class Factorial:
-    """Three workers; two clients, one of which asks for a step of the other's."""
+    """Three workers; two clients, one of which asks for a step of the other's. Many short steps, or few long ones."""
 
     def __init__(self, run: FaultRun, random: Random) -> None:
+        least, more, delay = random.choice([(120, 20, "0.03"), (2, 1, "6")])
         for number in (1, 2, 3):
             name = f"w{number}"
             run.add(
-                name, "factorial_worker.py", "--id", name, "--delay", "0.03",
+                name, "factorial_worker.py", "--id", name, "--delay", delay,
                 probe=lambda _, name=name: (f"factorial-worker/{name}", "factorial", 1),
             )  # fmt: skip
-        least = random.randint(100, 140)
         self._clients = {
-            n: run.add(f"client-{n}", "factorial_client.py", str(n), client=True) for n in (least, least + 20)
+            n: run.add(f"client-{n}", "factorial_client.py", str(n), client=True) for n in (least, least + more)
         }
 
     def check(self) -> None:
@@ -50,9 +50,10 @@ class Factorial:
 
 
 class Calculator:
-    """The two named workers, two operators, and one expression of 63 operations."""
+    """The two named workers, two operators, and one expression: 63 short operations, or 3 long ones."""
 
     def __init__(self, run: FaultRun, random: Random) -> None:
+        levels, delay = random.choice([(6, "0.1"), (2, "6")])
         for name, call in (
             ("exp/lhs", ("=", 5)),
             ("exp/rhs", ("=", 5)),
@@ -60,10 +61,10 @@ class Calculator:
             ("ops/2", ("-", 1, 2)),
         ):
             group, _, member = name.partition("/")
-            options = ["--delay", "0.1"] if group == "ops" else []
+            options = ["--delay", delay] if group == "ops" else []
             probe = lambda _, name=name, call=call: (name, *call)  # noqa: E731 - one for each
             run.add(name, *COMMAND, *options, env={"GRP": group, "PID": member}, probe=probe)
-        self._expression = balanced(6, random.randint(1, 100))
+        self._expression = balanced(levels, random.randint(1, 100))
         self._client = run.add("client", *COMMAND, self._expression, client=True)
 
     def check(self) -> None:

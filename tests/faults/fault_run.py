@@ -25,7 +25,7 @@ from msgspec import json as msgspec_json
 from local_server.testing import Child, LocalServer
 
 DEADLINE = 60.0  # seconds from the last fault until everything has its result
-PROBE_DEADLINE = 15.0  # seconds; a worker whose stream was cut comes back after 5
+PROBE_DEADLINE = 20.0  # seconds; a worker whose stream was cut comes back after 5, and a long step takes 6
 ENDS_WITHIN = 20.0  # seconds after SIGTERM
 LEASE = 9.0  # seconds; a worker that was stopped for longer is ended by the SDK when it wakes (its lease lasts 10)
 FAR = 99_999_999_999_999
