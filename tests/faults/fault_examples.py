@@ -40,6 +40,8 @@ class Factorial:
                 name, "factorial_worker.py", "--id", name, "--delay", delay,
                 probe=lambda _, name=name: (f"factorial-worker/{name}", "factorial", 1),
             )  # fmt: skip
+        if delay != "6":
+            run.keep_asking("factorial-worker", "factorial", 1)
         self._clients = {
             n: run.add(f"client-{n}", "factorial_client.py", str(n), client=True) for n in (least, least + more)
         }
@@ -65,6 +67,7 @@ class Calculator:
             probe = lambda _, name=name, call=call: (name, *call)  # noqa: E731 - one for each
             run.add(name, *COMMAND, *options, env={"GRP": group, "PID": member}, probe=probe)
         self._expression = balanced(levels, random.randint(1, 100))
+        run.keep_asking("exp", "=", 5)
         self._client = run.add("client", *COMMAND, self._expression, client=True)
 
     def check(self) -> None:
@@ -80,6 +83,7 @@ class Services:
         for letter, call in FUNCTIONS.items():
             probe = lambda child, letter=letter, call=call: (f"service-{letter}/{node(child)}", *call)  # noqa: E731
             run.add(f"service-{letter}", "-m", f"async_rpc.service_{letter}", probe=probe)
+        run.keep_asking("service-i", "dop")
         pool = ThreadPoolExecutor(len(ROUTES))
         self._callers = [pool.submit(self._call, route, Random(random.random())) for route in ROUTES]  # noqa: S311
         pool.shutdown(wait=False)

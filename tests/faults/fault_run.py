@@ -84,7 +84,7 @@ class Promises:
         """Read them again and again from now on."""
         self._server, self._session = server, requests.Session()
         self._completed, self._known = dict[str, bytes](), set[str]()
-        self.changed = list[str]()
+        self.changed, self.acknowledged = list[str](), set[str]()
         self.reads = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -99,7 +99,7 @@ class Promises:
         """Read them once; return the ids of those that are pending."""
         query: dict[str, str] | None = {"id": "*"}
         seen, pending = set[str](), list[str]()
-        known = set(self._known)
+        known = self._known | self.acknowledged
         while query:
             answer = self._session.get(f"{self._server.url}/promises", params=query, timeout=3)
             answer.raise_for_status()
@@ -144,7 +144,7 @@ class FaultRun:
             children.append(child)
             return child
 
-        self._start, self._file = start, folder / "resonate.db"
+        self._start, self._file, self._over = start, folder / "resonate.db", threading.Event()
         self.server = LocalServer(folder, *ports, start=start)
         self.roles = {"server": Role("server", self._server)}
         self.promises = Promises(self.server)
@@ -160,6 +160,33 @@ class FaultRun:
         self.roles[name] = Role(name, lambda: self._start(name, *argv, env=env), **options)
         return self.roles[name]
 
+    def keep_asking(self, address: str, function: str, *arguments: Any) -> None:
+        """Send short calls until the faults are over, 20 a second, each again until the server has acknowledged it."""
+
+        def ask() -> None:
+            with requests.Session() as session:
+                for number in itertools.count():
+                    while not self._over.wait(0.05):
+                        with suppress(requests.RequestException):
+                            self._call(session, f"call-{number}", f"any@{address}", function, *arguments)
+                            self.promises.acknowledged.add(f"call-{number}")
+                            break
+                    else:
+                        return
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def _call(self, session: requests.Session, promise_id: str, address: str, function: str, *arguments: Any) -> None:
+        call = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
+        body = {
+            "id": promise_id,
+            "timeout": FAR,
+            "param": {"data": base64.b64encode(call).decode()},
+            "tags": {"resonate:invoke": f"poll://{address}"},
+        }
+        url, key = f"{self.server.url}/promises", {"Idempotency-Key": promise_id}
+        session.post(url, json=body, headers=key, timeout=5).raise_for_status()
+
     def hit(self, faults: list[Fault]) -> None:
         """Do what the plan says, at its times."""
         began, order = time.monotonic(), itertools.count()
@@ -171,6 +198,7 @@ class FaultRun:
             if then := self._act(action, self.roles[fault.victim], fault):
                 heapq.heappush(agenda, (max(fault.at + fault.seconds, at + 0.05), next(order), then, fault))
             self.look()
+        self._over.set()
 
     def _act(self, action: str, role: Role, fault: Fault) -> str:
         """Do one thing to a process; return what is to be done to it next."""
@@ -228,19 +256,12 @@ class FaultRun:
 
     def probe(self) -> None:
         """Ask each worker something that only it may answer: one that holds its stream and does not work is deaf."""
-        asked = {}
+        asked, session = {}, requests.Session()
         for role in self.roles.values():
             if role.probe:
                 address, function, *arguments = role.probe(role.child)
                 asked[role] = f"probe-{role.name}"
-                call = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
-                body = {
-                    "id": asked[role],
-                    "timeout": FAR,
-                    "param": {"data": base64.b64encode(call).decode()},
-                    "tags": {"resonate:invoke": f"poll://uni@{address}"},
-                }
-                requests.post(f"{self.server.url}/promises", json=body, timeout=5).raise_for_status()
+                self._call(session, asked[role], f"uni@{address}", function, *arguments)
         deadline = time.monotonic() + PROBE_DEADLINE
         while asked:
             self.look()
