@@ -4,10 +4,8 @@ A role is a part in an example, such as ``worker-2``; its process changes each t
 all that was asked for has its result; then every worker is asked something that only it may answer.
 """
 
-import base64
 import heapq
 import itertools
-import json
 import signal
 import sqlite3
 import threading
@@ -19,6 +17,7 @@ from typing import Any
 
 import requests
 from fault_plan import Fault
+from fault_stage import call
 from msgspec import Raw, Struct
 from msgspec import json as msgspec_json
 
@@ -28,7 +27,6 @@ DEADLINE = 60.0  # seconds from the last fault until everything has its result
 PROBE_DEADLINE = 20.0  # seconds; a worker whose stream was cut comes back after 5, and a long step takes 6
 ENDS_WITHIN = 20.0  # seconds after SIGTERM
 LEASE = 9.0  # seconds; a worker that was stopped for longer is ended by the SDK when it wakes (its lease lasts 10)
-FAR = 99_999_999_999_999
 
 
 class Role:
@@ -164,28 +162,16 @@ class FaultRun:
         """Send short calls until the faults are over, 20 a second, each again until the server has acknowledged it."""
 
         def ask() -> None:
-            with requests.Session() as session:
-                for number in itertools.count():
-                    while not self._over.wait(0.05):
-                        with suppress(requests.RequestException):
-                            self._call(session, f"call-{number}", f"any@{address}", function, *arguments)
-                            self.promises.acknowledged.add(f"call-{number}")
-                            break
-                    else:
-                        return
+            for number in itertools.count():
+                while not self._over.wait(0.05):
+                    with suppress(requests.RequestException):
+                        call(self.server, f"call-{number}", f"any@{address}", function, *arguments)
+                        self.promises.acknowledged.add(f"call-{number}")
+                        break
+                else:
+                    return
 
         threading.Thread(target=ask, daemon=True).start()
-
-    def _call(self, session: requests.Session, promise_id: str, address: str, function: str, *arguments: Any) -> None:
-        call = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
-        body = {
-            "id": promise_id,
-            "timeout": FAR,
-            "param": {"data": base64.b64encode(call).decode()},
-            "tags": {"resonate:invoke": f"poll://{address}"},
-        }
-        url, key = f"{self.server.url}/promises", {"Idempotency-Key": promise_id}
-        session.post(url, json=body, headers=key, timeout=5).raise_for_status()
 
     def hit(self, faults: list[Fault]) -> None:
         """Do what the plan says, at its times."""
@@ -256,12 +242,12 @@ class FaultRun:
 
     def probe(self) -> None:
         """Ask each worker something that only it may answer: one that holds its stream and does not work is deaf."""
-        asked, session = {}, requests.Session()
+        asked = {}
         for role in self.roles.values():
             if role.probe:
                 address, function, *arguments = role.probe(role.child)
                 asked[role] = f"probe-{role.name}"
-                self._call(session, asked[role], f"uni@{address}", function, *arguments)
+                call(self.server, asked[role], f"uni@{address}", function, *arguments)
         deadline = time.monotonic() + PROBE_DEADLINE
         while asked:
             self.look()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import requests
+from wire_client import FAR
 
 from local_server.testing import Child, LocalServer
 
-FAR = 99_999_999_999_999  # a time-out that does not come
 PROBE_DEADLINE = 15.0  # seconds; a worker whose stream was cut comes back after 5
 
 # Each call of a chain asks the group for the next one, as the factorial does; several chains run side by side.
@@ -34,6 +34,23 @@ print("ready", flush=True)
 signal.pause()
 """
 
+# A worker without the SDK: it holds a stream, and does no more.
+LISTEN = """
+import socket, sys
+host, port, path = sys.argv[1:]
+stream = socket.create_connection((host, int(port)))
+stream.sendall(f"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n".encode())
+print("listens" if stream.recv(4096).startswith(b"HTTP/1.1 200") else "refused", flush=True)
+while stream.recv(4096):
+    pass
+"""
+
+
+def where(server: LocalServer) -> list[str]:
+    """Return host and port of the event streams."""
+    host, _, port = server.poll_url.removeprefix("http://").rpartition(":")
+    return [host, port]
+
 
 def chain_workers(start: Callable[..., Child], count: int) -> list[Child]:
     """Start workers of the group ``chain``."""
@@ -44,7 +61,7 @@ def chain_workers(start: Callable[..., Child], count: int) -> list[Child]:
 
 
 def call(server: LocalServer, promise_id: str, address: str, function: str, *arguments: Any) -> None:
-    """Ask the worker or group at an address to run a function."""
+    """Ask the worker or group at an address to run a function; may be repeated."""
     param = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
     body = {
         "id": promise_id,
@@ -52,7 +69,8 @@ def call(server: LocalServer, promise_id: str, address: str, function: str, *arg
         "param": {"data": base64.b64encode(param).decode()},
         "tags": {"resonate:invoke": f"poll://{address}"},
     }
-    requests.post(f"{server.url}/promises", json=body, timeout=5).raise_for_status()
+    key = {"Idempotency-Key": promise_id}
+    requests.post(f"{server.url}/promises", json=body, headers=key, timeout=5).raise_for_status()
 
 
 def state(server: LocalServer, promise_id: str) -> str:

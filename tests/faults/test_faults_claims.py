@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 import requests
-from fault_stage import assert_all_work, call, chain_workers
-from wire_client import FAR, Wire, code
+from fault_stage import LISTEN, assert_all_work, call, chain_workers, where
+from wire_client import FAR, Wire, code, until
 
 from local_server.testing import Child, LocalServer
 
@@ -75,6 +75,25 @@ def test_a_claim_of_a_call_that_was_canceled_meanwhile_is_granted(wire: Wire) ->
     claimed = wire.claim(task, "w")
     assert claimed.status_code == 201, claimed.text
     assert claimed.json()["promises"]["root"]["data"]["state"] == "REJECTED_CANCELED"
+
+
+@OVERTAKEN
+def test_a_claim_is_granted_though_the_last_words_of_a_dead_worker_have_ended_the_call(
+    memory_server: LocalServer, start_shared: Callable[..., Child], wire: Wire
+) -> None:
+    root, group = wire.id("root"), wire.id("group")
+    dead = start_shared("dead", "-c", LISTEN, *where(memory_server), f"/{group}/{wire.id('dead')}")
+    dead.wait_for("listens")
+    until(lambda: f'"pid":{dead.pid},' in wire.get("/ui/workers").text)
+    promise = {"id": root, "timeout": FAR, "tags": {"resonate:invoke": f"poll://any@{group}"}}
+    task = {"processId": wire.id("dead"), "ttl": 60_000}
+    assert wire.post("/promises/task", {"promise": promise, "task": task}).status_code == 201
+    heir = wire.stream(group, "heir")
+    dead.kill()
+    message = heir.next()["task"]
+    wire.complete(root)  # it had sent that before it was killed
+    claimed = wire.claim(message, "heir")
+    assert claimed.status_code == 201, claimed.text
 
 
 def test_a_claim_of_what_its_holder_has_completed_is_refused(wire: Wire) -> None:

@@ -9,22 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
-from fault_stage import CHAIN, assert_all_work, call, chain_workers, wait_until_resolved
+from fault_stage import CHAIN, LISTEN, assert_all_work, call, chain_workers, wait_until_resolved, where
 from wire_client import FAR, Wire, until
 
 from local_server.testing import Child, LocalServer
 
 POISONED = 5.0  # seconds for which a pool stands up to a call that ends whoever claims it
-# A worker without the SDK: it holds a stream, and does no more.
-LISTEN = """
-import socket, sys
-host, port, path = sys.argv[1:]
-stream = socket.create_connection((host, int(port)))
-stream.sendall(f"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n".encode())
-print("listens" if stream.recv(4096).startswith(b"HTTP/1.1 200") else "refused", flush=True)
-while stream.recv(4096):
-    pass
-"""
 # Many of them at once, each a process of its own, and one more, the victim. They end with the first, by the pipe.
 FLEET = """
 import os, select, signal, socket, sys
@@ -46,12 +36,6 @@ for path in [f"/crowd/{number}" for number in range(int(count))] + [f"/{group}/v
         listen(path)
 signal.pause()
 """
-
-
-def where(server: LocalServer) -> list[str]:
-    """Return host and port of the event streams."""
-    host, _, port = server.poll_url.removeprefix("http://").rpartition(":")
-    return [host, port]
 
 
 @pytest.fixture
