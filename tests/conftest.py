@@ -34,9 +34,24 @@ def pytest_collection() -> Iterator[None]:
     return result
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let tests/faults run for longer than there is time for on every day."""
+    parser.addoption("--seeds", type=int, default=0, help="tests/faults: run under the faults of so many seeds")
+    parser.addoption("--times", type=int, default=0, help="tests/faults: provoke each single fault so many times")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put what takes long first: at the end the others would wait for it."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if config.getoption("times"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often to provoke a fault: the number that the test proposes, or that of ``--times``."""
+    return lambda proposed: request.config.getoption("times") or proposed
 
 
 @pytest.hookimpl(wrapper=True)
