@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from local_server import os_process
 from local_server.engine import Engine
-from local_server.os_process import EndPoint, Watch
+from local_server.os_process import EndPoint, Peer, Watch
 from local_server.rules import dispatch, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import OsProcess, Stream, Worker
@@ -33,10 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 class _Lookup(NamedTuple):
-    """A stream whose process is to be found: by the two ends of its connection."""
+    """A stream whose process is to be found."""
 
-    peer: EndPoint
-    here: EndPoint
+    peer: Peer
     found: Callable[[OsProcess | None], None]
 
 
@@ -56,7 +55,7 @@ class Presence:
         for name, pid, started in self._engine.store.processes():
             self._watch(self._engine.workers.get(*name.split("/", 1)), OsProcess(pid, started))
 
-    def connect(self, group: str, member: str, stream: Stream, peer: EndPoint, here: EndPoint) -> Worker:
+    def connect(self, group: str, member: str, stream: Stream, there: EndPoint, here: EndPoint) -> Worker:
         """Note that a worker listens on a stream; an older one of its name is closed when their processes are known."""
         worker = self._engine.workers.get(group, member)
         replaced, worker.stream = worker.stream, stream
@@ -72,7 +71,8 @@ class Presence:
             dispatch.connected(turn, worker)
 
         self._engine.tell(connected)
-        self._lookups.append(_Lookup(peer, here, partial(self._identified, worker, stream, replaced, earlier)))
+        peer = os_process.peer(there, here)
+        self._lookups.append(_Lookup(peer, partial(self._identified, worker, stream, replaced, earlier, peer)))
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_up())
         return worker
@@ -96,7 +96,7 @@ class Presence:
         """Find out who is behind the streams that have opened; all that open meanwhile are looked up together."""
         while self._lookups:
             lookups, self._lookups = self._lookups, []
-            processes = await asyncio.to_thread(os_process.find, [(one.peer, one.here) for one in lookups])
+            processes = await asyncio.to_thread(os_process.find, [one.peer for one in lookups])
             for lookup, process in zip(lookups, processes, strict=True):
                 lookup.found(process)
 
@@ -106,6 +106,7 @@ class Presence:
         stream: Stream,
         replaced: Stream | None,
         earlier: OsProcess | None,
+        peer: Peer,
         process: OsProcess | None,
     ) -> None:
         """Take note of the process behind a stream, and of the one behind the stream before."""
@@ -114,6 +115,8 @@ class Presence:
             replaced.cut()
         elif replaced:
             replaced.close()
+        if process is None and worker.stream is None and peer.inode:
+            self._free(worker, None, None)  # it had a socket here, and ended before it was found
         if process is None or worker.stream is not stream:
             return
         if earlier and namesakes:
@@ -138,6 +141,10 @@ class Presence:
             self._watches[worker, process] = Watch(process, partial(self._ended, worker, process))
 
     def _ended(self, worker: Worker, process: OsProcess) -> None:
+        if worker.process is None and self._looking and not self._looking.done():
+            # Perhaps another process has this name now: what that one has claimed is told apart when it is found.
+            self._looking.add_done_callback(lambda _: self._ended(worker, process))
+            return
         del self._watches[worker, process]
         claimed = self._claims.pop((worker, process), {})
         if worker.process != process:
@@ -145,18 +152,22 @@ class Presence:
             return
         stream, worker.stream, worker.process = worker.stream, None, None
         self._engine.workers.moves += 1
+        self._free(worker, process, stream)
+
+    def _free(self, worker: Worker, process: OsProcess | None, stream: Stream | None) -> None:
+        """Free what a worker holds whose process has ended; None: that was never found."""
         others = self._claimed_by_others(worker, process)
 
         def ended(turn: Turn) -> None:
             if stream:
                 turn.closing.append(stream)
             turn.store.forget_process(worker.name)
-            losses.process_gone(turn, worker, process.pid, others)
+            losses.process_gone(turn, worker, process.pid if process else None, others)
             turn.workers.release(worker)
 
         self._engine.tell(ended)
 
-    def _claimed_by_others(self, worker: Worker, process: OsProcess) -> dict[str, int]:
+    def _claimed_by_others(self, worker: Worker, process: OsProcess | None) -> dict[str, int]:
         """Return what earlier processes of a worker's name have claimed: counters by task id."""
         others = [claimed for (who, other), claimed in self._claims.items() if who is worker and other != process]
         return {task_id: counter for claimed in others for task_id, counter in claimed.items()}

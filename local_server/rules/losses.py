@@ -71,12 +71,12 @@ def out_of_sight(turn: Turn, worker: Worker) -> None:
         _shorten(turn, task, HEARTBEAT_WITHIN)
 
 
-def process_gone(turn: Turn, worker: Worker, pid: int, others: dict[str, int]) -> None:
+def process_gone(turn: Turn, worker: Worker, pid: int | None, others: dict[str, int]) -> None:
     """Free everything of a worker whose process has ended, but for what others of its name have claimed."""
     _note_gone(turn, worker, pid)
     for task in _tasks(turn, worker.held()):
         if others.get(task.id) != task.counter:
-            lose(turn, task, f"{DEATH}{pid} ended", not_before=_again(turn, task, worker, pid))
+            lose(turn, task, f"{DEATH}{pid or '?'} ended", not_before=_again(turn, task, worker, pid))
     for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
         settle(turn, task)
 
@@ -112,7 +112,7 @@ def restarted(turn: Turn) -> None:
             turn.store.set_deadline(task.id, turn.due_in(task.ttl if task.state == "CLAIMED" else CLAIM_WITHIN))
 
 
-def _again(turn: Turn, task: Task, worker: Worker, pid: int) -> int | None:
+def _again(turn: Turn, task: Task, worker: Worker, pid: int | None) -> int | None:
     """Return when a task is offered again whose holder has died, in ms since the epoch; None: at once."""
     if task.state != "CLAIMED" or task.counter == 1:
         return None
@@ -121,8 +121,8 @@ def _again(turn: Turn, task: Task, worker: Worker, pid: int) -> int | None:
         return None
     wait = min(1_000 << min(deaths - 2, 16), LONGEST_WAIT)
     turn.warnings.append(
-        f"promise {task.root} has ended {deaths} workers, the last one {worker.name} (process {pid}); it is tried "
-        f"again in {wait // 1000} s; to give it up: local-server cancel {task.root}"
+        f"promise {task.root} has ended {deaths} workers, the last one {worker.name} (process {pid or '?'}); "
+        f"it is tried again in {wait // 1000} s; to give it up: local-server cancel {task.root}"
     )
     return turn.now + wait
 

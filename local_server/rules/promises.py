@@ -89,6 +89,9 @@ def complete(
 ) -> tuple[int, Promise]:
     """Complete a promise on request. Return 201, or 200 with the stored promise for a repetition.
 
+    A completion whose key is the id of the promise is a worker's, of the function that it ran. If somebody else has
+    ended the promise meanwhile, the worker is told so: the SDK takes that, and a refusal would leave it deaf.
+
     Raises:
         Refusal: 40400; 40301 to 40304, by the state that is there, for a request that is no repetition.
     """
@@ -102,7 +105,8 @@ def complete(
         repetition = not strict
     else:
         same_key = key is not None and key == stored.idempotency_key_for_complete
-        repetition = same_key and (not strict or stored.state == PROMISE_TRANSITIONS["PENDING", event])
+        overtaken = key == promise_id and not strict
+        repetition = overtaken or (same_key and (not strict or stored.state == PROMISE_TRANSITIONS["PENDING", event]))
     if not repetition:
         raise Refusal(
             COMPLETED_AS[stored.state],

@@ -123,4 +123,4 @@ class Services:
 
 def node(child: Child) -> str:
     """Return the id under which a service is known: it is another in each process."""
-    return child.wait_for(r"is ready: id (\S+),").group(1)
+    return child.wait_for(r"^[^/]+/(\S+) is ready,").group(1)

@@ -4,14 +4,11 @@ import time
 from collections.abc import Callable
 from random import Random
 
-import pytest
 import requests
 from fault_stage import LISTEN, assert_all_work, call, chain_workers, where
 from wire_client import FAR, Wire, code, until
 
 from local_server.testing import Child, LocalServer
-
-OVERTAKEN = pytest.mark.xfail(strict=True, reason="a claim that the end of its root has overtaken gets 403/40307")
 
 # As the SDK's own test of a human in the loop, again and again: a run waits for a promise that is resolved outside.
 HUMAN = """
@@ -42,7 +39,6 @@ print("all answered", flush=True)
 """
 
 
-@OVERTAKEN
 def test_a_claim_of_a_resume_that_the_end_of_its_root_has_overtaken_is_granted(wire: Wire) -> None:
     root, leaf, group = wire.id("root"), wire.id("leaf"), wire.id("group")
     stream, address = wire.stream(group, "w"), f"poll://any@{group}/w"
@@ -65,7 +61,6 @@ def test_a_claim_of_a_resume_that_the_end_of_its_root_has_overtaken_is_granted(w
     assert wire.post("/tasks/complete", {"id": resume["id"], "counter": resume["counter"]}).status_code == 200
 
 
-@OVERTAKEN
 def test_a_claim_of_a_call_that_was_canceled_meanwhile_is_granted(wire: Wire) -> None:
     root, group = wire.id("root"), wire.id("group")
     stream = wire.stream(group, "w")
@@ -77,7 +72,6 @@ def test_a_claim_of_a_call_that_was_canceled_meanwhile_is_granted(wire: Wire) ->
     assert claimed.json()["promises"]["root"]["data"]["state"] == "REJECTED_CANCELED"
 
 
-@OVERTAKEN
 def test_a_claim_is_granted_though_the_last_words_of_a_dead_worker_have_ended_the_call(
     memory_server: LocalServer, start_shared: Callable[..., Child], wire: Wire
 ) -> None:
@@ -115,7 +109,6 @@ def test_a_claim_with_a_counter_that_was_not_sent_is_refused_when_the_root_has_e
     assert code(wire.claim({**task, "counter": task["counter"] + 1}, "w")) in {40307, 40308}
 
 
-@OVERTAKEN
 def test_a_run_whose_promise_is_resolved_outside_ends_no_process(
     start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
@@ -125,7 +118,6 @@ def test_a_run_whose_promise_is_resolved_outside_ends_no_process(
     assert program.lines[-1] == "all answered"
 
 
-@OVERTAKEN
 def test_a_call_that_is_canceled_within_4_ms_ends_no_worker(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:

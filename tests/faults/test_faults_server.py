@@ -31,7 +31,6 @@ def wait_for_steps(workers: list[Child], number: int, timeout: float) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="a server that stops answers 503, which ends workers or makes them deaf")
 def test_a_planned_restart_under_load_ends_no_worker_and_work_goes_on_within_6_s(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
@@ -51,7 +50,6 @@ def test_a_planned_restart_under_load_ends_no_worker_and_work_goes_on_within_6_s
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="leases run out while the server stands still")
 def test_a_server_that_stands_still_for_7_s_costs_no_worker_its_life(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
@@ -73,7 +71,6 @@ def test_a_server_that_stands_still_for_7_s_costs_no_worker_its_life(
         assert steps(workers) == begun + (4 + 1) * CHAINS, "a call was run twice"
 
 
-@pytest.mark.xfail(strict=True, reason="after a restart the time to claim is 2 s")
 def test_a_worker_that_is_stopped_for_4_s_during_a_restart_may_still_claim(server: LocalServer) -> None:
     worker = Wire(server)
     stream = worker.stream("group", "stopped")

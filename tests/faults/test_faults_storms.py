@@ -19,9 +19,8 @@ from fault_run import FaultRun
 
 from local_server.testing import Child
 
-RACES = pytest.mark.xfail(strict=False, reason="a stopping server answers 503, late claims are refused: both are races")
 # Two of each example, the second with a planned restart of the server.
-SHORT = [pytest.param(seed, marks=RACES) for seed in (15, 4, 26, 39, 10, 38)]
+SHORT = [15, 4, 26, 39, 10, 38]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -41,7 +41,6 @@ def foo(ctx):
 """
 
 
-@pytest.mark.xfail(strict=True, reason="a request may have 4 MiB")
 def test_a_result_of_3_mb_passes_through_and_its_worker_goes_on(start: Callable[..., Child]) -> None:
     program = start("large", "-c", CALLS, str(LARGE), "10")
     assert program.wait(60) == 0
@@ -54,7 +53,6 @@ def stage(server: LocalServer, start: Callable[..., Child]) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.mark.xfail(strict=True, reason="two gateways have one id, and take each other's results")
 def test_two_gateways_at_once_answer_every_request(stage: Stage, tmp_path: Path, times: Callable[[int], int]) -> None:
     stage.script(tmp_path / "service.py", "service-a", FOO)
     urls = []

@@ -63,7 +63,6 @@ def replaced(memory_server: LocalServer, start_shared: Callable[..., Child], wir
     return worker
 
 
-@pytest.mark.xfail(strict=True, reason="a call that ends its worker is given on at once, again and again")
 def test_a_restarting_pool_outlives_a_call_that_ends_whoever_claims_it_and_healthy_work_goes_on(
     server: LocalServer, start: Callable[..., Child]
 ) -> None:
@@ -101,7 +100,6 @@ def test_a_worker_that_is_replaced_under_its_own_id_keeps_its_stream(
         assert new.next()["task"]["id"] == f"__invoke:{name}-next"
 
 
-@pytest.mark.xfail(strict=True, reason="what a new process claims before its stream opens is taken for the old one's")
 def test_a_worker_that_is_replaced_under_its_own_id_keeps_its_claims(
     replaced: Replaced, wire: Wire, times: Callable[[int], int]
 ) -> None:
@@ -123,7 +121,6 @@ def test_a_worker_that_is_replaced_under_its_own_id_keeps_its_claims(
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="a lease counts from the last heartbeat, 5 s before the stop")
 def test_a_worker_that_is_stopped_for_less_than_its_lease_lives_on(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
@@ -142,7 +139,6 @@ def test_a_worker_that_is_stopped_for_less_than_its_lease_lives_on(
         assert_all_work(server, workers, f"-{pause}")
 
 
-@pytest.mark.xfail(strict=True, reason="a worker whose process is not identified yet is not seen to die")
 def test_the_work_of_a_killed_worker_is_taken_over_in_half_a_second_while_200_others_connect(
     own_wire: Wire, server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:

@@ -228,6 +228,17 @@ def test_completing_what_is_completed(
     assert promise.completed_on == START
 
 
+@pytest.mark.parametrize("stored", COMPLETE_GRID)
+@pytest.mark.parametrize("event", BECOMES)
+def test_a_worker_whose_promise_was_ended_by_others_is_told_so(stored: str, event: PromiseEvent) -> None:
+    stage = Stage()
+    completed(stage, stored, None)
+    before = stage.dump()
+    assert stage.complete("p", event, key="p") == 200
+    assert stage.dump() == before
+    assert refused(lambda: stage.complete("p", event, key="p", strict=True)) == COMPLETE_GRID[stored][3]
+
+
 @pytest.mark.parametrize(("event", "strict", "key"), [*product(BECOMES, (True, False), ("k", None))])
 def test_completing_what_is_pending(event: PromiseEvent, strict: bool, key: str | None) -> None:  # noqa: FBT001 - a column
     stage = Stage()
