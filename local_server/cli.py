@@ -46,5 +46,20 @@ def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: 
     run(config)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Look for damage in the database FILE of a server that does not run; nothing in it is changed."""
+    from local_server.store.errors import StoreInUseError  # noqa: PLC0415 - the other commands need no SQLite
+    from local_server.store.inspection import problems  # noqa: PLC0415 - likewise
+
+    try:
+        found = problems(file)
+    except StoreInUseError as error:
+        raise click.ClickException(f"{error}; stop that one first") from None
+    click.echo("\n".join(found) or "ok")
+    sys.exit(bool(found))
+
+
 for command in COMMANDS:
     main.add_command(command)

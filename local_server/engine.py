@@ -27,6 +27,7 @@ from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
+from local_server.store.errors import is_of_the_file, one_line
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
         self._closed = False
+        self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
 
     def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
         """Run an operation in the current turn; ``on_result`` is called with its result once that is committed.
@@ -120,8 +122,8 @@ class Engine:
             else:
                 self._loop.call_soon(self._commit)
                 self._run(self._requests, self._open())
-        except Exception:  # noqa: BLE001 - whatever it is, nothing of this turn may be stored
-            self._fail()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing of this turn may be stored
+            self._fail(error)
 
     def _open(self) -> Turn:
         self.store.begin()
@@ -137,10 +139,8 @@ class Engine:
                 request.result = request.operation(turn)
             except Refusal as refusal:
                 request.result = refusal
-            except Exception:
-                logger.exception(
-                    "a request could not be decided; it is answered with 500, and the turn goes on without it"
-                )
+            except Exception as error:  # noqa: BLE001 - likewise
+                _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
                 request.failed, self._stale = True, True
                 request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
                 self._run([one for one in self._requests if not one.failed], self._open())
@@ -153,9 +153,12 @@ class Engine:
         try:
             dispatch.drain(turn)
             self.store.commit()
-        except Exception:  # noqa: BLE001 - likewise
-            self._fail()
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(error)
             return
+        if self._trouble and self.store.wrote:
+            logger.warning("turns are stored again")
+            self._trouble = ""
         self.version = self.store.changes
         self._turn, requests, self._requests, self._stale = None, self._requests, [], False
         turn.send()
@@ -165,17 +168,17 @@ class Engine:
             logger.warning("%s", warning)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
-    def _fail(self) -> None:
+    def _fail(self, error: Exception) -> None:
         """Take the turn back: nothing of it is stored, nothing sent, and every request of it is told to come again."""
-        logger.exception(  # noqa: LOG004 - it is called by handlers
-            "the turn could not be stored; its requests are answered with 500"
-        )
+        if repr(error) != self._trouble:
+            self._trouble = repr(error)
+            _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
         self._turn, requests, self._stale = None, self._requests, True
         self._requests = [one for one in requests if one.on_result is None and not one.failed]
         try:
             self.store.rollback()
-        except Exception:
-            logger.exception("the turn could not be taken back; the next one tries again")
+        except Exception as second:  # noqa: BLE001 - likewise
+            _log("the turn could not be taken back; the next one tries again", second)
         for request in requests:
             _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
         self._wake_at(None, self._clock.now() + TRY_AGAIN)
@@ -233,3 +236,8 @@ def _answer(request: _Request, result: Any) -> None:
             request.on_result(result)
         except Exception:
             logger.exception("an answer could not be given")
+
+
+def _log(what: str, error: Exception) -> None:
+    """Log a fault: in one line where the file or the disk is to blame, else with all that may help to mend it."""
+    logger.error("%s: %s", what, one_line(error), exc_info=None if is_of_the_file(error) else error)

@@ -17,7 +17,7 @@ from local_server.http.guard import Guard
 from local_server.http.limits import Limits, give_large_blocks_back, raise_descriptor_limit
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
-from local_server.store.database import StoreInUseError
+from local_server.store.errors import StoreError, StoreInUseError
 from local_server.store.store import Store
 
 BACKLOG = 2048  # the SDK opens a connection per call
@@ -30,7 +30,9 @@ def run(config: Config) -> None:
         asyncio.run(_serve(config), loop_factory=_new_event_loop)
     except StoreInUseError as error:
         raise click.ClickException(f"{error}; stop that one, or give --db another file") from None
-    except (sqlite3.DatabaseError, OSError) as error:
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+    except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
         raise click.ClickException(
             f"{config.db or 'in memory'}: {error}; expected a database of this server, or a path for a new one"
         ) from None
@@ -48,8 +50,9 @@ async def _serve(config: Config) -> None:
     with (
         contextlib.closing(_bind(config.host, config.port)) as api,
         contextlib.closing(_bind(config.host, config.poll_port)) as poll,
+        contextlib.closing(Store(config.db)) as store,
     ):
-        engine = Engine(Store(config.db))
+        engine = Engine(store)
         presence, guard = Presence(engine), Guard(config)
         limits = Limits(raise_descriptor_limit())
         servers: list[asyncio.Server] = []

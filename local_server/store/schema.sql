@@ -1,5 +1,6 @@
 -- Times are ms since the epoch; deadlines are ms of the monotonic clock of the server's current run.
 -- JSON columns hold text as it goes out. Rowids give the order of creation.
+-- Whoever changes a table or an index adds a migration to inspection.py, for the databases that are there.
 
 CREATE TABLE IF NOT EXISTS promises (
     sort INTEGER PRIMARY KEY,

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import DEATH, Callback, Promise, PromiseState, Schedule, Task
-from local_server.store.database import connect
+from local_server.store.database import Place, connect
 from local_server.store.rows import as_callback, as_promise, as_schedule, as_task, columns, parameters
 
 PROMISE, CALLBACK, TASK, SCHEDULE = columns(Promise), columns(Callback), columns(Task), columns(Schedule)
@@ -43,10 +43,11 @@ class Store:
         """Open or create the database; ``None`` keeps it in memory.
 
         Raises:
-            StoreInUseError: another process has the file; the message names it.
-            sqlite3.DatabaseError: the file is no database, or cannot be read or written.
+            StoreError: the file cannot be used; the message says why.
         """
         self.db = connect(path)
+        self._place = Place(path)
+        self._before = 0  # changes at the beginning of the transaction
 
     def close(self) -> None:
         """Close the database; what is committed is in the one file then."""
@@ -55,16 +56,28 @@ class Store:
     def begin(self) -> None:
         """Open a transaction, in place of one that is still open."""
         self.rollback()
+        self._before = self.changes
         self.db.execute("BEGIN")
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Make the transaction durable.
+
+        Raises:
+            StoreMovedError: it wrote something, and the file was deleted or replaced.
+        """
+        if self.wrote:
+            self._place.check()
         self.db.execute("COMMIT")
 
     def rollback(self) -> None:
         """Take the transaction back, unless SQLite has done so itself."""
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the transaction, or the last one if it has ended, has written a row."""
+        return self.changes != self._before
 
     @property
     def changes(self) -> int:

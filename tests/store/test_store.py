@@ -1,7 +1,6 @@
 """What is stored comes back, and no request and no tick of the clock costs more because much is stored."""
 
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from rules_stage import FAR, START, Stage, refused
 from local_server.model import Callback, Promise, Schedule, Task
 from local_server.rules import promises, schedules, tasks
 from local_server.rules.workers import OsProcess
-from local_server.store.database import LOG_BYTES, StoreInUseError
+from local_server.store.database import LOG_BYTES
+from local_server.store.errors import StoreError, StoreInUseError
 from local_server.store.store import Store
 
 # A database in full use: ended and pending promises, tasks of every state, on behalf of many workers and clients.
@@ -143,7 +143,7 @@ def test_a_file_in_use_is_refused_with_the_name_of_its_holder(tmp_path: Path) ->
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"This is a text that nobody should overwrite. " * 100)
-    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+    with pytest.raises(StoreError, match="not a database"):
         Store(tmp_path / "db")
     assert (tmp_path / "db").read_bytes().startswith(b"This is a text")
 
