@@ -88,7 +88,7 @@ class Presence:
             losses.stream_closed(turn, worker)
             if worker.process is None:
                 losses.out_of_sight(turn, worker)
-            turn.workers.release(worker)
+            turn.freed_workers[worker] = None
 
         self._engine.tell(disconnected)
 
@@ -163,7 +163,7 @@ class Presence:
                 turn.closing.append(stream)
             turn.store.forget_process(worker.name)
             losses.process_gone(turn, worker, process.pid if process else None, others)
-            turn.workers.release(worker)
+            turn.freed_workers[worker] = None
 
         self._engine.tell(ended)
 

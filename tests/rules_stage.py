@@ -144,7 +144,7 @@ class Stage:
             losses.stream_closed(turn, worker)
             if worker.process is None:
                 losses.out_of_sight(turn, worker)
-            self.workers.release(worker)
+            turn.freed_workers[worker] = None
 
     def process_ends(self, name: str) -> None:
         """End the process behind ``group/id``, whose stream is still open as far as the server knows."""
@@ -154,7 +154,7 @@ class Stage:
             if stream:
                 turn.closing.append(stream)
             losses.process_gone(turn, worker, 1, {})
-            self.workers.release(worker)
+            turn.freed_workers[worker] = None
 
     def restart(self, *, killed: bool = False) -> None:
         """Open the database anew with all else forgotten, under another clock; killed: from its files as they are."""

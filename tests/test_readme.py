@@ -71,8 +71,9 @@ def help_of(name: str) -> str:
         main = getattr(importlib.import_module(module), function)
         ways = [["--help"], *([sub, "--help"] for sub in getattr(main, "commands", {}))]
         return "".join(CliRunner().invoke(main, way).output for way in ways)
+    command = ["-m", "pytest"] if name == "pytest" else [ROOT / name]
     return subprocess.run(
-        [sys.executable, ROOT / name, "--help"], capture_output=True, check=True, text=True, timeout=60
+        [sys.executable, *command, "--help"], capture_output=True, check=True, text=True, timeout=60
     ).stdout
 
 

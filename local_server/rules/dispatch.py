@@ -60,8 +60,6 @@ def write(turn: Turn, task: Task, changed: Task) -> None:
         worker.forget(task.id)
         turn.freed_workers[worker] = None
     turn.workers.hold(changed)
-    if worker:
-        turn.workers.release(worker)
     turn.store.update_task(changed)
 
 
@@ -92,9 +90,7 @@ def delay_passed(turn: Turn, task: Task) -> None:
 def rebuild(turn: Turn) -> None:
     """Tell from the tasks who holds what; all workers that are connected are offered what waits."""
     turn.workers.rebuild(turn.store.sent_or_claimed())
-    for worker in turn.workers:
-        if worker.stream:
-            turn.freed_workers[worker] = None
+    turn.freed_workers.update(dict.fromkeys(turn.workers))
 
 
 def drain(turn: Turn) -> None:

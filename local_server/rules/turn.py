@@ -31,7 +31,7 @@ class Turn:
         now: ms since the epoch, for what people see and for time-outs of promises.
         mono: ms of the monotonic clock, for leases and the time to claim: a suspended laptop loses none.
         freed_roots: promises of whose tasks none may be running any more, in order (a dict as an ordered set).
-        freed_workers: workers that have connected or hold less than before, likewise.
+        freed_workers: workers that have connected, or left, or hold less than before, likewise.
         outbox: what to send after the commit, by task id, in order.
         closing: streams to close after the commit.
         gone: workers that have left in this turn.
@@ -73,3 +73,5 @@ class Turn:
             stream.close()
         for delivery in self.outbox.values():
             delivery.stream.send(delivery)
+        for worker in self.freed_workers:  # not before: a turn that fails is decided anew, about the same workers
+            self.workers.release(worker)

@@ -213,5 +213,3 @@ class Workers:
             if task.recipient:
                 self.get(*task.recipient.split("/", 1))
                 self.hold(task)
-        for worker in list(self):
-            self.release(worker)
