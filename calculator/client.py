@@ -24,7 +24,7 @@ from calculator.parser import Expr, canonical, measure, parse
 # 1,500 levels, whatever the recursion limit: 744 levels of operators passed on 3.12.1, 745 did not.
 MAX_LEVELS = 700
 # No value has more digits than its text has characters, and the worst text takes 21 bytes a character in a request (two
-# copies, one of them in base64), where the server takes 4 MiB: so this bounds every request of a run.
+# copies, one of them in base64), where the server takes 64 MiB: so this bounds every request of a run.
 MAX_LENGTH = 100_000
 LONGEST_PLAIN_ID = 80  # an id stands in URLs, and each level of a run adds two characters to it
 

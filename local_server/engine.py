@@ -5,13 +5,14 @@ share one COMMIT and none waits for another to come. One timer stands for every 
 
 What can go wrong in a turn, and what becomes of it:
 
-- A request is refused by the rules: that is its answer. The rules refuse before they write.
-- A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500, and the turn begins anew
-  without it, since what it has written cannot be told from the rest. Its neighbours notice nothing.
+- A request is refused by the rules: that is its answer, like any other. What it wrote before, such as a time-out that
+  had passed, is committed.
+- A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500. The transaction is rolled
+  back and the others run again, since the writes of one request cannot be undone alone. They notice nothing.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
-  turn is left, in the store or in memory: the next turn begins by telling from the tasks who holds what.
-- What the server was told and nobody waits for (a worker has come, a process has ended) stays to be decided, until a
-  turn with it is stored.
+  turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what.
+- Events that nobody waits for (a worker has come, a process has ended) are tried again until a turn with them is
+  stored.
 
 Reading is a request like any other, and may write: a promise whose time-out has passed is completed by whoever looks
 first, a GET as well as the clock. So there is one way in which it completes, and no reader ever sees it pending.
@@ -139,7 +140,9 @@ class Engine:
                 request.result = request.operation(turn)
             except Refusal as refusal:
                 request.result = refusal
-            except Exception as error:  # noqa: BLE001 - likewise
+            except Exception as error:
+                if is_of_the_file(error):  # it is the turn that cannot be stored
+                    raise
                 _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
                 request.failed, self._stale = True, True
                 request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")

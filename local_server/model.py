@@ -33,7 +33,10 @@ class Promise(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Task(Struct, frozen=True):
-    """A unit of work for one worker: run a function (invoke), go on with it (resume), or hear of an end (notify)."""
+    """A unit of work for one worker: run a function (invoke), go on with it (resume), or hear of an end (notify).
+
+    A new field is a new column: of ``schema.sql`` and of a migration, and of ``store.CHANGING`` if it changes.
+    """
 
     id: str
     kind: TaskKind
@@ -49,10 +52,12 @@ class Task(Struct, frozen=True):
     deadline: int | None = None  # monotonic ms: by when it must be claimed, or its lease renewed
     not_before: int | None = None  # resonate:delay
     recipient: str | None = None  # "group/id" of the stream it was last sent on
-    waits_for: str | None = None  # the queue in which it waits: an address for which no worker could be found
+    waits_for: str | None = (
+        None  # the queue in which it waits: an address for which no worker, or none with room, could be found
+    )
     claimed_on: int | None = None  # of the latest claim
     completed_on: int | None = None
-    head: Raw | None = None  # trace headers for the message
+    head: Raw | None = None  # trace headers for the message; the last field, as rows.as_task expects
 
 
 class Callback(Struct, frozen=True):

@@ -1,14 +1,13 @@
 """Workers come and go: their event streams, and the processes behind these.
 
 A worker is known by its name, ``group/id``. What is seen of it is a stream, and, on this machine, the process at the
-other end of that stream, which is looked up when the stream opens. Three things happen, each told to the rules in one
-turn:
+other end of that stream, which is looked up when the stream opens. Three things happen, and the rules are told each:
 
-- A stream opens. What was sent on an older stream of that name, in this run of the server or the last, is taken back.
-  The process of the older stream keeps what it has claimed by then: it may be the same one, which has reconnected, or
-  another that still works.
-- A stream closes. What its worker has claimed stays claimed while its process lives. Where no process is known, it
-  stays claimed while heartbeats come.
+- A stream opens. Notifications that were sent on an older stream of that name are sent again; messages that were not
+  claimed can still be claimed for 500 ms. Claims that were made before stay with the process of the older stream, which
+  may be the same one, reconnected, or another that still works.
+- A stream closes, mostly a moment before or after the end of its process. What its worker has claimed stays claimed
+  while its process lives. Where no process is known, it stays claimed while heartbeats come.
 - A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.
 
 Two living processes of one name are namesakes: work goes to the one that connected last, each answers for what it

@@ -1,7 +1,7 @@
 """What becomes of a call whose body is larger than the server takes.
 
 The SDK stops working, and says so to nobody, when the creation or completion of a promise is refused: its process lives
-on and holds its stream, deaf. What it understands is a promise that was rejected. So a call with an idempotency key, as
+on and holds its stream, deaf. It does handle a promise that was rejected. So a call with an idempotency key, as
 the SDK's are, is answered with its promise, rejected with an error that says why: that call fails, and nothing else.
 """
 

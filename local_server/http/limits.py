@@ -10,7 +10,7 @@ IDLE_TIME           a connection between two requests                      close
 SEND_TIME           a client that takes nothing of its answer              closed
 MAX_HEAD            bytes of a head                                        431
 MAX_BODY            bytes of a body                                        413, or the call fails (``api/oversize``)
-RECEIVING           bytes of all bodies that have not been handled yet     500 for the one that was silent longest
+RECEIVING           bytes of all bodies that have not been handled yet     500 for the one that did not grow for longest
 STREAM_UNSENT       bytes of one stream that its client has not taken, if  cut
                     it has taken none for STALL_TIME
 SENDING             bytes of all answers that clients have not taken       the largest is cut

@@ -7,15 +7,16 @@ A task that waits (INIT) waits for one of these, in this order:
 - a worker: it stands in a queue (``waits_for``), that of its group, or that of the one member it is addressed to;
 - nobody: its address reaches no worker, so it can only be claimed by hand.
 
-A worker has a window: it is sent at most WINDOW messages that it has not claimed yet. A queue is saturated when tasks
-wait in it although somebody serves it, since all windows are full; a queue that is served and not saturated is empty.
-So a claim makes room without asking the store who waits, unless a queue of that worker is saturated.
+A worker has a window: it is sent at most WINDOW messages that it has not claimed yet. A queue is marked as saturated
+when tasks may be waiting in it although a worker serves it, mostly because all windows are full. A queue that is served
+and not marked is empty. So after a claim the store is asked who waits only if a queue of that worker is marked.
 
-The rules never send what others have left waiting. They note on the turn what became free, and ``drain`` sends what can
-run now, the oldest first, once before COMMIT. Only a new task is sent at once if it can be, and stored once.
+No rule sends a waiting task when it frees a root or a worker. It notes on the turn what became free, and ``drain``,
+once before COMMIT, sends what can run now, the oldest first. Only a new task is sent at once if it can be, and stored
+once.
 
 Who holds what (``Worker.unclaimed``, ``claimed``, ``notified``) and which queues are saturated is kept in memory, and
-can be told from the tasks at any time: ``rebuild`` does so, at the start of the server and after a turn that failed.
+follows from the stored tasks: ``rebuild`` makes it anew, at the start of the server and after a turn that failed.
 """
 
 from typing import Final
@@ -63,7 +64,7 @@ def write(turn: Turn, task: Task, changed: Task) -> None:
     turn.store.update_task(changed)
 
 
-def end(turn: Turn, task: Task) -> None:
+def time_out(turn: Turn, task: Task) -> None:
     """End a stored task by its own time-out."""
     if over := transition(task, "time_out", completed_on=task.timeout, **CLEARED):
         write(turn, task, over)

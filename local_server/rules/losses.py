@@ -1,8 +1,8 @@
 """The rules of loss: what becomes of tasks when the one who holds them is gone, or out of time.
 
 A claim outlives the stream of its worker, since a broken stream is no dead worker. What ends it is the end of the
-worker's process, where that can be seen; else the end of its lease. A message that was sent and not claimed is given to
-another a moment after its stream has closed: the claim may be on its way.
+worker's process, where that can be seen; else the end of its lease. A message that was not claimed is given to another
+worker 500 ms after its stream has closed, since the claim may still arrive.
 
 A task may itself be what ends its worker: the SDK ends its process over a function that it does not know and over
 arguments that do not fit. The first time a task is lost by the death of its holder it is given to another at once. From
@@ -25,7 +25,7 @@ LONGEST_WAIT: Final = 60_000  # of a task that ends its workers
 
 
 def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_before: int | None = None) -> None:
-    """Take a task from whom it was sent to or claimed by, to be offered anew; ``reason`` is for people."""
+    """Take a task back from its holder (sent to it, or claimed by it), to be offered anew; ``reason`` is for people."""
     if lost := transition(task, event, process=None, deadline=None, claimed_on=None, not_before=not_before):
         if task.state == "CLAIMED":
             turn.store.insert_lost_claim(task, turn.now, reason)
@@ -51,7 +51,7 @@ def deadline_passed(turn: Turn, task: Task) -> None:
     if task.state == "ENQUEUED" and worker:
         worker.overdue = True
     if task.timeout <= turn.now:
-        dispatch.end(turn, task)
+        dispatch.time_out(turn, task)
     else:
         lose(turn, task, f"no heartbeat within {task.ttl} ms" if task.state == "CLAIMED" else "not claimed in time")
 

@@ -90,7 +90,7 @@ def complete(
     """Complete a promise on request. Return 201, or 200 with the stored promise for a repetition.
 
     A completion whose key is the id of the promise is a worker's, of the function that it ran. If somebody else has
-    ended the promise meanwhile, the worker is told so: the SDK takes that, and a refusal would leave it deaf.
+    ended the promise meanwhile, that is 200, too: the SDK takes it, and after a refusal it would work no more.
 
     Raises:
         Refusal: 40400; 40301 to 40304, by the state that is there, for a request that is no repetition.

@@ -4,15 +4,16 @@ A promise is completed once. Everything else that a request for completion may m
 state that is there (or, on a non-strict repetition, the stored promise: see ``promises.complete``).
 
 A task is work for one worker. It waits (INIT) until a worker that fits is connected, no other task of its root runs,
-and its delay is over; then its message is sent (ENQUEUED) and it must be claimed with the counter in the message
-before the deadline. A claimed task is a lease: heartbeats renew it, completion ends it. When the holder is lost - its
-process is gone, its lease or the time to claim has run out - the task waits again, under the next counter, so that
-whatever the lost holder still says about it is refused.
+and its delay is over; then its message is sent (ENQUEUED), and a process must claim it before the deadline, with the
+counter from the message. A claimed task is a lease: heartbeats renew it, completion ends it. When the holder is lost -
+its process is gone, its lease or the time to claim has run out - the task waits again, under the next counter, so that
+nothing the lost holder says can change it.
 
 A notify task carries the end of a promise to a client, which never answers. It counts as delivered once the stream it
 was sent on has stayed open for a while; when the stream closes before that, it waits again for the client.
 
-These tables are the only authority: a state is written by ``transition`` and by nothing else.
+These tables are the only authority: a state is changed by ``transition`` and by nothing else. (``tasks.claim`` grants
+two late claims, which change no state.)
 """
 
 from typing import Any, Literal, NamedTuple

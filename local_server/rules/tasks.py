@@ -83,9 +83,9 @@ def claim(
 ) -> tuple[Task, Promise | None, Promise | None]:
     """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
 
-    The SDK ends its process over a claim that is refused. Two claims that come late are therefore granted, and change
-    no state: one that is repeated by the same process with the same counter, since its answer may have been lost; and
-    one of a task that was sent, and ended with its root before the claim arrived.
+    The SDK ends its process over a claim that is refused. Two late claims are therefore granted without a change of
+    state: a repetition by the same process with the same counter, whose answer may have been lost; and a claim of a
+    task whose root ended while its message was on its way.
 
     Raises:
         Refusal: 40403, 40306, 40307, 40308.
@@ -168,8 +168,8 @@ def _claimed(turn: Turn, task: Task, process: str, ttl: int) -> Task:
 def _lease(turn: Turn, holder: Worker | None, ttl: int) -> int:
     """Return the end of a lease from now on.
 
-    The SDK sends heartbeats twice in a ttl. So that any pause shorter than the ttl keeps its work, whenever it begins,
-    a process that is seen to live is given the time of a heartbeat that it may just have been about to send.
+    The SDK sends heartbeats twice in a ttl. A process that is known to live gets 1.5 ttl, since a heartbeat may have
+    been due just when a pause begins: so any pause that is shorter than the ttl keeps its work.
     """
     return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.process else ttl))
 

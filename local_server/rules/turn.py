@@ -30,7 +30,7 @@ class Turn:
     Attributes:
         now: ms since the epoch, for what people see and for time-outs of promises.
         mono: ms of the monotonic clock, for leases and the time to claim: a suspended laptop loses none.
-        freed_roots: promises of whose tasks none may be running any more, in order (a dict as an ordered set).
+        freed_roots: root promises that may have no running task left, in order (a dict as an ordered set).
         freed_workers: workers that have connected, or left, or hold less than before, likewise.
         outbox: what to send after the commit, by task id, in order.
         closing: streams to close after the commit.

@@ -4,8 +4,8 @@ A worker is a (group, id) with an open event stream. It keeps its record while i
 connected or not, since a claim outlives a broken stream.
 
 Two kinds of things are known of a worker. Its stream and its process are facts: presence sets them as they happen, and
-no turn takes them back. What it holds is told by the tasks: the rules keep it as they write these, and after a turn
-that failed it is told anew (``rebuild``).
+no turn takes them back. What it holds follows from the stored tasks: the rules update this copy with each write, and
+after a turn that failed it is made anew (``rebuild``).
 """
 
 from collections import deque

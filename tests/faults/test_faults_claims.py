@@ -112,7 +112,7 @@ def test_a_claim_with_a_counter_that_was_not_sent_is_refused_when_the_root_has_e
 def test_a_run_whose_promise_is_resolved_outside_ends_no_process(
     start: Callable[..., Child], times: Callable[[int], int]
 ) -> None:
-    runs = times(200)
+    runs = times(100)
     program = start("human", "-c", HUMAN, str(runs))
     assert program.wait(30 + runs / 10) == 0
     assert program.lines[-1] == "all answered"
@@ -123,7 +123,7 @@ def test_a_call_that_is_canceled_within_4_ms_ends_no_worker(
 ) -> None:
     workers, random = chain_workers(start, 2), Random(1)  # noqa: S311 - the same each time
     with requests.Session() as session:
-        for n in range(times(150)):
+        for n in range(times(100)):
             call(server, f"canceled-{n}", "any@chain", "chain", f"canceled-{n}", 0)
             time.sleep(random.uniform(0, 0.004))  # the fault is in the moment
             url = f"{server.url}/promises/canceled-{n}"
