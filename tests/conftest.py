@@ -1,6 +1,7 @@
 """Fixtures: real processes on free ports, ended after each test, their logs printed when it fails."""
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 from rules_stage import Stage
 from wire_client import Wire
 
@@ -155,3 +157,16 @@ def wire(memory_server: LocalServer) -> Iterator[Wire]:
     client = Wire(memory_server)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real browser, to which names that end with .example are this machine."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not path:
+        pytest.skip("no browser: sudo apt-get install chromium, or set CHROMIUM to the path of one")
+    names = "--host-resolver-rules=MAP *.example 127.0.0.1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", names])
+        yield browser
+        browser.close()

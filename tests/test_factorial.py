@@ -203,6 +203,7 @@ def test_two_workers_of_one_name_each_answer_for_what_they_hold(
     connected(older.pid)  # it connects again, 5 s after it lost its stream
     second = client(2)
     holder_of(2, older)
+    older.signal(signal.SIGSTOP)  # it must not end the step while the next one starts
     newest = worker("twin")
     connected(newest.pid)
     older.kill()

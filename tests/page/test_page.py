@@ -1,9 +1,7 @@
 """The page at the API's address, in a real Chromium, over the processes of the examples."""
 
 import json
-import os
 import re
-import shutil
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from local_server.store.store import Store
 from local_server.testing import Child, LocalServer
@@ -21,17 +19,6 @@ from local_server.testing import Child, LocalServer
 Start = Callable[..., Child]
 Insert = Callable[[Iterator[tuple[str, str, str | None]]], None]
 expect.set_options(timeout=15_000)  # ms; nothing here takes that long, but the machine may be busy
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not path:
-        pytest.skip("no browser: sudo apt-get install chromium, or set CHROMIUM to the path of one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
