@@ -1,26 +1,45 @@
 """HTTP around the gateway's three routes: every error is JSON, and no request, however sent, stops the others."""
 
+import json
+import logging
+import resource
 import socket
 import threading
 import time
+from urllib.parse import quote
 
 import click
 import waitress  # type: ignore[import-untyped]
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.task import ErrorTask  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 RESERVE = 28  # threads beyond those that wait
-CONNECTIONS = 512  # each one file descriptor; more wait in the listen queue
+DESCRIPTORS = 4096  # open files, if the process may have so many
+OTHER = 256  # of these for all else than connections; more connections wait in the listen queue
+IDLE = 10  # seconds that a connection may take to send a request
 MAX_HEADERS = 16 * 1024  # bytes, else 431
 MAX_BODY = 64 * 1024  # bytes, else 413; read without a thread and below the size at which waitress opens a file
 
 
 def create_app(name: str) -> Flask:
-    """Return an application without static files and redirects, which answers its errors as ``{"error": text}``."""
+    """Return an application without static files and redirects; it logs requests, and answers errors as JSON."""
     app = Flask(name, static_folder=None)
     app.url_map.merge_slashes = False  # an unknown path is a 404, never a redirect
+    app.logger.setLevel(logging.INFO)
+    app.before_request(lambda: setattr(g, "came", time.monotonic()))
+    app.after_request(log)
     app.register_error_handler(HTTPException, as_json)
     return app
+
+
+def log(response: Response) -> Response:
+    """Log a line: the request, the promise that it is about, the status, and how long it took."""
+    promise, seconds = response.headers.get("Promise-Id", "no promise"), time.monotonic() - g.came
+    line = "%s %s, %s: %d after %.2f s"
+    current_app.logger.info(line, request.method, quote(request.path[:80]), promise, response.status_code, seconds)
+    return response
 
 
 def as_json(error: HTTPException) -> Response:
@@ -31,6 +50,26 @@ def as_json(error: HTTPException) -> Response:
     response.status_code = error.code or 500
     response.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
     return response
+
+
+class JsonErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers what waitress itself refuses, before Flask sees it, like all other errors."""
+
+    def execute(self) -> None:
+        """Write the answer."""
+        error = self.request.error
+        body = json.dumps({"error": f"{error.reason}: {error.body}"}).encode() + b"\n"
+        self.status, self.content_length = f"{error.code} {error.reason}", len(body)
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.write(body)
+        self.channel.server.application.logger.info("no request: %s", self.status)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection."""
+
+    error_task_class = JsonErrorTask
 
 
 class Server:
@@ -57,12 +96,15 @@ class Server:
             app,
             sockets=[listener],
             threads=waiting + RESERVE,
-            connection_limit=CONNECTIONS,
+            connection_limit=_raise_descriptor_limit() - OTHER,
+            channel_timeout=IDLE,  # of those that wait for no answer
+            cleanup_interval=1,
             max_request_header_size=MAX_HEADERS,
             max_request_body_size=MAX_BODY,
             log_socket_errors=False,  # a client may go away
             asyncore_use_poll=True,
         )
+        self._server.channel_class = Channel
         self.url = f"http://{host}:{listener.getsockname()[1]}"
 
     def start(self) -> None:
@@ -76,3 +118,12 @@ class Server:
         channels = self._server.active_channels
         while any(channel.requests or channel.total_outbufs_len for channel in list(channels.values())):
             time.sleep(0.05)
+
+
+def _raise_descriptor_limit() -> int:
+    """Let this process have more open files than the usual 1024; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -18,7 +18,7 @@ import psutil
 from local_server.rules.workers import OsProcess
 
 EndPoint = tuple[str, int]  # address and port
-POLL = 0.1  # seconds; only where the system has no pidfd, that is outside Linux
+POLL = 0.25  # seconds; where there is no pidfd: outside Linux, and for the last of very many processes
 
 
 class Peer(NamedTuple):
@@ -108,14 +108,14 @@ def is_alive(process: OsProcess) -> bool:
 
 
 class Watch:
-    """Calls back once when a process has ended."""
+    """Calls back once when a process has ended: at once if it may take a descriptor for that, else by looking."""
 
-    def __init__(self, process: OsProcess, ended: Callable[[], None]) -> None:
+    def __init__(self, process: OsProcess, ended: Callable[[], None], *, by_descriptor: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._process, self._ended = process, ended
         self._fd: int | None = None
         self._timer: asyncio.Handle | None = None
-        if hasattr(os, "pidfd_open"):
+        if by_descriptor and hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):  # gone already, or no pidfd on this kernel: looking tells which
                 self._fd = os.pidfd_open(process.pid)
                 self._loop.add_reader(self._fd, self._finish)

@@ -41,8 +41,9 @@ class _Lookup(NamedTuple):
 class Presence:
     """Tells the rules who is there."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, descriptors: int) -> None:
+        """Tell the rules of an engine; so many processes are watched by a descriptor of their own."""
+        self._engine, self._descriptors = engine, descriptors
         self._watches: dict[tuple[Worker, OsProcess], Watch] = {}
         # What processes had claimed when another stream of their name opened: counters by task id.
         self._claims: dict[tuple[Worker, OsProcess], dict[str, int]] = {}
@@ -137,7 +138,8 @@ class Presence:
     def _watch(self, worker: Worker, process: OsProcess) -> None:
         worker.process = process
         if (worker, process) not in self._watches:
-            self._watches[worker, process] = Watch(process, partial(self._ended, worker, process))
+            ended, free = partial(self._ended, worker, process), len(self._watches) < self._descriptors
+            self._watches[worker, process] = Watch(process, ended, by_descriptor=free)
 
     def _ended(self, worker: Worker, process: OsProcess) -> None:
         if worker.process is None and self._looking and not self._looking.done():

@@ -53,8 +53,8 @@ async def _serve(config: Config) -> None:
         contextlib.closing(Store(config.db)) as store,
     ):
         engine = Engine(store)
-        presence, guard = Presence(engine), Guard(config)
         limits = Limits(raise_descriptor_limit())
+        presence, guard = Presence(engine, limits.for_processes), Guard(config)
         servers: list[asyncio.Server] = []
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

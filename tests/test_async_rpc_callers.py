@@ -1,6 +1,7 @@
 """What callers of the gateway get while all nine services run, over real HTTP: answers, runs of their own, refusals."""
 
 import contextlib
+import http.client
 import json
 import re
 import shlex
@@ -177,7 +178,10 @@ def test_hostile_requests_get_a_clear_status_each_and_the_gateway_goes_on(stage:
         with socket.create_connection(address, DEADLINE) as caller:
             with contextlib.suppress(ConnectionError):  # it is refused before it is read to its end
                 caller.sendall(message)
-            statuses[name] = int(caller.recv(4096).split()[1])
+            answer = http.client.HTTPResponse(caller)
+            answer.begin()
+            statuses[name] = answer.status
+            assert list(json.loads(answer.read())) == ["error"], name
     assert statuses == {name: status for name, (_, status) in HOSTILE.items()}
     assert stage.post("await-chain").json() == {"message": 3}
     slow[0].sendall(b"234567890")
@@ -185,6 +189,21 @@ def test_hostile_requests_get_a_clear_status_each_and_the_gateway_goes_on(stage:
     for caller in slow:
         caller.close()
     assert gateway.running
+
+
+def test_1500_half_sent_heads_silence_nobody(stage: Stage) -> None:
+    address = ("127.0.0.1", int(stage.url.rpartition(":")[2]))
+    with contextlib.ExitStack() as stack:
+        for _ in range(1500):
+            stack.enter_context(socket.create_connection(address, DEADLINE)).sendall(POST)
+        assert stage.post("await-chain").json() == {"message": 3}
+
+
+def test_each_request_is_a_line_of_the_log_with_the_promise_id(stage: Stage, gateway: Child) -> None:
+    stage.post("detached-chain", "logged")
+    gateway.wait_for(r"POST /detached-chain, detached-chain\.logged: 200 after 0\.\d\d s$")
+    requests.get(f"{stage.url}/%0Aforged", timeout=DEADLINE)
+    gateway.wait_for(r"GET /%0Aforged, no promise: 404 after 0\.\d\d s$")
 
 
 def test_a_port_in_use_is_one_clear_line_and_exit_1(stage: Stage, start: Callable[..., Child]) -> None:

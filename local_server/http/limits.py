@@ -14,8 +14,9 @@ RECEIVING           bytes of all bodies that have not been handled yet     500 f
 STREAM_UNSENT       bytes of one stream that its client has not taken, if  cut
                     it has taken none for STALL_TIME
 SENDING             bytes of all answers that clients have not taken       the largest is cut
-``descriptors``     connections                                            the one whose time is up next is closed
-                    streams: a half of these                               closed
+``descriptors``     connections: three quarters                            the one whose time is up next is closed
+                    streams: likewise, but for FOR_CALLS                   closed
+                    processes of workers: a quarter                        these are looked at now and then
 ==================  =====================================================  ==========================================
 
 Nothing is answered where the SDK could take the answer for a fault and end its process: it repeats a call when the
@@ -87,6 +88,7 @@ class Limits:
     """All connections of a server, and what they take together.
 
     Attributes:
+        for_processes: how many processes may be watched by a descriptor each.
         connections: those that are open, the oldest first.
         now: seconds for which the server has run; it stands still while the server does, so that nobody is late then.
         slow: connections that have more to take than the system keeps for them.
@@ -94,8 +96,8 @@ class Limits:
 
     def __init__(self, descriptors: int) -> None:
         """Limit connections so that the process has never more than this many open files."""
-        self._most = min(descriptors, MOST) - SPARE  # connections, and the pidfds of streams
-        self._most_streams = (self._most - FOR_CALLS) // 2
+        self.for_processes = min(descriptors, MOST) // 4
+        self._most = min(descriptors, MOST) - self.for_processes - SPARE
         self._streams: set[Connection] = set()
         self.connections: dict[Connection, None] = {}
         self.now = 0.0
@@ -120,7 +122,7 @@ class Limits:
         if self._timer is None:
             self._looked = self._loop.time()
             self._timer = self._loop.call_later(TICK, self._look)
-        if len(self.connections) + len(self._streams) > self._most:
+        if len(self.connections) > self._most:
             waiting = [one for one in self.connections if one.waiting]
             min(waiting, key=lambda one: one.deadline).cut("too many connections")
 
@@ -133,7 +135,7 @@ class Limits:
 
     def may_stream(self, connection: "Connection") -> bool:
         """Tell whether a connection may become a stream, and count it."""
-        if len(self._streams) >= self._most_streams:
+        if len(self._streams) >= self._most - FOR_CALLS:
             return False
         self._streams.add(connection)
         return True

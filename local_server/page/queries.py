@@ -56,28 +56,19 @@ class Queries:
         )  # fmt: skip
         return (found[-1]["sort"] if len(found) == limit else last), found
 
-    def graph(self, root: str, limit: int) -> list[Row]:
-        """Return a promise and those that can be reached from it, at most ``limit``, the nearest first."""
+    def calls(self, parent: str, limit: int) -> list[Row]:
+        """Return what a promise asked for; ``shared``: another had created it before."""
         return self._rows(
-            """WITH RECURSIVE reached(id) AS (
-                    SELECT id FROM promises WHERE id = :root
-                    UNION SELECT p.id FROM reached JOIN promises p ON p.parent = reached.id
-                    UNION SELECT s.child FROM reached JOIN shared_children s ON s.parent = reached.id
+            """WITH call(shared, id) AS (
+                    SELECT 0, id FROM promises WHERE parent = :parent
+                    UNION ALL SELECT 1, child FROM shared_children WHERE parent = :parent
                     LIMIT :limit)
-                SELECT p.sort, p.id, p.state, p.created_on, p.completed_on, p.timeout, p.parent, p.tags,
+                SELECT call.shared, p.sort, p.id, p.state, p.created_on, p.completed_on, p.timeout, p.tags,
                     CASE WHEN length(p.param) <= :param THEN p.param END AS param,
                     CASE WHEN length(p.value) <= :value THEN p.value END AS value
-                FROM reached CROSS JOIN promises p ON p.id = reached.id""",
-            root=root, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT,
+                FROM call CROSS JOIN promises p ON p.id = call.id""",
+            parent=parent, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT,
         )  # fmt: skip
-
-    def shared(self, parents: Iterable[str]) -> list[tuple[str, str]]:
-        """Return (parent, child) wherever one of these asked for a promise that another had created."""
-        rows = self._rows(
-            "SELECT s.parent, s.child FROM json_each(:ids) one CROSS JOIN shared_children s ON s.parent = one.value",
-            ids=json.dumps(list(parents)),
-        )
-        return [(row["parent"], row["child"]) for row in rows]
 
     def tasks_of(self, promises: Iterable[str], limit: int) -> list[Row]:
         """Return the tasks by which the functions of these promises were run."""

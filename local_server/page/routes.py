@@ -2,9 +2,10 @@
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib.resources import files
+from typing import Any
 from urllib.parse import parse_qs
 
 from local_server.api import replies
@@ -12,7 +13,7 @@ from local_server.api.search import LONGEST, STATES
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.http.exchange import JSON, TEXT, Exchange
-from local_server.page import views
+from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
@@ -67,12 +68,11 @@ class Page:
         elif path == "/ui/events":
             self._events.open(exchange)
         elif path == "/ui/roots":
-            exchange.run(self._roots(exchange, fields))
+            exchange.run(self._reply_later(exchange, roots(self._engine, fields)))
         elif path == "/ui/workers":
             self._ask(exchange, views.workers)
         elif path.startswith("/ui/tree/"):
-            limit = _number(fields, "limit", views.NODES, views.MOST_NODES)
-            self._ask(exchange, partial(views.tree, promise_id=path.removeprefix("/ui/tree/"), limit=limit))
+            exchange.run(self._reply_later(exchange, self._tree(path.removeprefix("/ui/tree/"), fields)))
         elif path.startswith("/ui/promise/"):
             self._ask(exchange, partial(views.promise, promise_id=path.removeprefix("/ui/promise/")))
         else:
@@ -81,11 +81,15 @@ class Page:
     def _ask(self, exchange: Exchange, view: Callable[[Turn], object]) -> None:
         self._engine.do(view, partial(_reply, exchange))
 
-    async def _roots(self, exchange: Exchange, fields: dict[str, str]) -> None:
+    async def _reply_later(self, exchange: Exchange, answer: Coroutine[Any, Any, dict[str, Any]]) -> None:
         try:
-            _reply(exchange, await roots(self._engine, fields))
+            _reply(exchange, await answer)
         except Refusal as refusal:
             _reply(exchange, refusal)
+
+    async def _tree(self, promise_id: str, fields: dict[str, str]) -> dict[str, Any]:
+        limit = _number(fields, "limit", call_tree.NODES, call_tree.MOST_NODES)
+        return await call_tree.tree(self._engine, promise_id, limit)
 
 
 async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:

@@ -21,8 +21,6 @@ from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Workers
 
-NODES = 2_000  # promises of a tree that are shown unless more are asked for
-MOST_NODES = 10_000
 LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
 WORKERS = 200
 COUNTED = 1_000  # tasks counted in a queue
@@ -74,43 +72,6 @@ def no_root(turn: Turn, promise_id: str) -> Node | None:
     return _node(row) if row and row["parent"] is not None else None
 
 
-def tree(turn: Turn, promise_id: str, limit: int) -> dict[str, Any]:
-    """Return the call graph below a promise, as a tree in the order in which it is read from top to bottom.
-
-    Returns:
-        {"now": ms, "more": whether there are more than ``limit`` promises, "nodes": [Node, ...]}.
-
-    Raises:
-        Refusal: 40400 when there is no promise of that id.
-    """
-    queries = Queries(turn.store.db)
-    rows = {row["id"]: row for row in queries.graph(promise_id, limit)}
-    if not rows:
-        raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
-    children: dict[str, list[tuple[int, str, bool]]] = defaultdict(list)
-    for row in rows.values():
-        children[row["parent"]].append((row["sort"], row["id"], False))
-    for parent, child in queries.shared(rows):
-        if child in rows:
-            children[parent].append((rows[child]["sort"], child, True))
-    histories = _histories(queries, rows, 4 * limit)
-    pending = {row["id"] for row in rows.values() if row["state"] == "PENDING"}
-    busy = {parent for parent, below in children.items() if any(child in pending for _, child, _ in below)}
-    nodes: list[Node] = []
-    seen: set[str] = set()
-    stack = [(0, promise_id, False)]
-    while stack and len(nodes) < MOST_NODES:
-        level, current, shared = stack.pop()
-        again = current in seen
-        seen.add(current)
-        node = _detailed(turn, rows[current], histories.get(current, []), waits_for_calls=current in busy)
-        node.level, node.shared, node.again = level, shared, again
-        nodes.append(node)
-        if not again:
-            stack.extend((level + 1, child, also) for _, child, also in sorted(children[current], reverse=True))
-    return {"now": now(), "more": len(rows) == limit, "nodes": nodes}
-
-
 def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     """Return everything about one promise.
 
@@ -121,10 +82,10 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     row = queries.promise(promise_id)
     if row is None:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
-    histories = _histories(queries, [promise_id], LISTED)[promise_id]
-    tasks = [history[0] for history in histories] + queries.notifications(promise_id, LISTED)
-    calls = queries.graph(promise_id, LISTED)[1:]
-    node = _detailed(turn, row, histories, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
+    history = histories(queries, [promise_id], LISTED)[promise_id]
+    tasks = [task for task, _ in history] + queries.notifications(promise_id, LISTED)
+    calls = queries.calls(promise_id, LISTED)
+    node = detailed(turn, row, history, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
     return {
         "now": now(),
         "node": node,
@@ -252,22 +213,22 @@ def _node(row: sqlite3.Row) -> Node:
 type TaskHistory = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
 
 
-def _histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
+def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
     """Return the tasks that run the function of each promise, the oldest first."""
     tasks = queries.tasks_of(promises, limit)
     lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
     for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
         lost[claim["task"]].append(claim)
-    histories: dict[str, list[TaskHistory]] = defaultdict(list)
+    found: dict[str, list[TaskHistory]] = defaultdict(list)
     for task in tasks:
-        histories[task["root"]].append((task, lost[task["id"]]))
-    return histories
+        found[task["root"]].append((task, lost[task["id"]]))
+    return found
 
 
-def _detailed(turn: Turn, row: sqlite3.Row, histories: list[TaskHistory], *, waits_for_calls: bool) -> Node:
+def detailed(turn: Turn, row: sqlite3.Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
     """Show a promise with its runs, and where it is."""
     node = _node(row)
-    for task, lost in histories:
+    for task, lost in history:
         for claim in lost:
             if claim["claimed_on"] is not None:
                 node.runs.append(Run(claim["recipient"] or "?", claim["claimed_on"], claim["lost_on"], claim["reason"]))
@@ -282,7 +243,7 @@ def _detailed(turn: Turn, row: sqlite3.Row, histories: list[TaskHistory], *, wai
     if row["state"] != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
-        live = [history for history in histories if history[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+        live = [one for one in history if one[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
         node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
     return node
 

@@ -14,7 +14,7 @@ from local_server.rules.states import COMPLETED_AS, PROMISE_TRANSITIONS, Promise
 from local_server.rules.turn import Turn
 
 EMPTY = Raw(b"{}")
-BATCH = 256  # tasks and callbacks of one promise in one turn, some 20 ms; the clock's sweeps do the rest
+BATCH = 64  # tasks and callbacks of one promise in one turn, some 10 ms; the clock's sweeps do the rest
 
 
 def get(turn: Turn, promise_id: str) -> Promise:

@@ -1,0 +1,118 @@
+"""How long one large request makes all others wait, since one process answers them all.
+
+    uv run benchmarks/stalls.py
+
+Starts a server on a file in a temporary folder. While it is at work on a large request, a small one is sent again and
+again on another connection: the longest wait of these counts. Exits 1 if the median of one of the first four is 50 ms
+or more. A value of many megabytes is told without a limit: it is read, written and answered in one piece.
+"""
+
+import http.client
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_server.testing import LocalServer
+
+ROUNDS = 5
+NODES = 22_000  # of the tree
+CALLBACKS = 50_000
+CROWDS = 2  # promises with so many
+LIMIT = 50.0  # ms
+LIMITED = 4  # of the requests, the first
+FAR = 2**60
+MB = 2**20
+
+
+class Client:
+    """A connection that is kept."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self._connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+
+    def __call__(self, method: str, path: str, body: dict[str, object] | None = None) -> bytes:
+        """Make a call; return the answer."""
+        self._connection.request(method, path, None if body is None else json.dumps(body))
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status not in (200, 201, 404):
+            sys.exit(f"{method} {path}: {answer.status} {text[:200]!r}")
+        return text
+
+
+@contextmanager
+def waits(client: Client) -> Iterator[list[float]]:
+    """Send small requests until the end of the block; the list then has the ms of each."""
+    times: list[float] = []
+    done = threading.Event()
+
+    def probe() -> None:
+        while not done.wait(0.001):
+            began = time.perf_counter()
+            client("GET", "/promises/none")
+            times.append((time.perf_counter() - began) * 1000)
+
+    prober = threading.Thread(target=probe)
+    prober.start()
+    yield times
+    done.set()
+    prober.join()
+
+
+def fill(call: Client) -> None:
+    """Store a tree, and promises on which many wait."""
+    for number in range(NODES):
+        tags = {"resonate:parent": f"tree-{(number - 1) // 100}"} if number else {}
+        call("POST", "/promises", {"id": f"tree-{number}", "timeout": FAR, "tags": tags})
+    for crowd in range(CROWDS):
+        call("POST", "/promises", {"id": f"crowd-{crowd}", "timeout": FAR})
+        for number in range(CALLBACKS):
+            wanted = {"id": f"{number}", "recv": "poll://uni@nobody/n", "timeout": FAR}
+            call("POST", f"/promises/subscribe/crowd-{crowd}", wanted)
+
+
+def main() -> None:
+    """Measure, and print a line for each kind of request."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = LocalServer(Path(folder))
+        call, other = Client(server), Client(server)
+        fill(call)
+
+        def value(round_: int, size: int) -> None:
+            call("POST", "/promises", {"id": f"value-{size}-{round_}", "timeout": FAR})
+            call("PATCH", f"/promises/value-{size}-{round_}", {"state": "RESOLVED", "value": {"data": "A" * size}})
+
+        end = {"state": "RESOLVED"}
+        large: dict[str, Callable[[int], object]] = {
+            f"page: a tree of {NODES:,}": lambda _: call("GET", "/ui/tree/tree-0?limit=10000"),
+            "page: a search that finds nothing": lambda _: call("GET", "/ui/roots?q=nothing*like*this"),
+            "a search that finds nothing": lambda _: call("GET", "/promises?id=nothing*like*this"),
+            f"an end for which {CALLBACKS:,} wait": lambda round_: call("PATCH", f"/promises/crowd-{round_}", end),
+            "a value of 4 MB": lambda round_: value(round_, 4 * MB),
+            "a value of 60 MB": lambda round_: value(round_, 60 * MB),
+        }
+        slow = []
+        for place, (name, act) in enumerate(large.items()):
+            longest = []
+            for round_ in range(CROWDS if "wait" in name else ROUNDS):
+                with waits(other) as times:
+                    act(round_)
+                    time.sleep(1)  # what an end sets going goes on behind its answer
+                longest.append(max(times))
+            middle, spread = statistics.median(longest), f"{min(longest):.1f} to {max(longest):.1f}"
+            print(f"{name:36}{middle:8.1f} ms   ({spread}, {len(longest)} runs)", flush=True)
+            if place < LIMITED and middle >= LIMIT:
+                slow.append(name)
+        server.stop()
+    if slow:
+        sys.exit(f"{LIMIT:.0f} ms or more: {', '.join(slow)}")
+
+
+if __name__ == "__main__":
+    main()
