@@ -13,7 +13,7 @@ from local_server.http.exchange import JSON, TEXT, Exchange, PlainReply
 from local_server.http.guard import Guard
 from local_server.page.routes import Page
 from local_server.presence import Presence
-from local_server.rules.turn import Delivery
+from local_server.rules.workers import Delivery
 
 logger = logging.getLogger(__name__)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -14,8 +14,8 @@ from local_server.errors import Refusal
 from local_server.model import Promise, Task, TaskKind
 from local_server.rules import dispatch, due, losses, promises, tasks
 from local_server.rules.states import PromiseEvent
-from local_server.rules.turn import Delivery, Turn
-from local_server.rules.workers import OsProcess, Worker, Workers
+from local_server.rules.turn import Turn
+from local_server.rules.workers import Delivery, OsProcess, Worker, Workers
 from local_server.store.rows import as_promise, as_task
 from local_server.store.store import PROMISE, TASK, Store
 

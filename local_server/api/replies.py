@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, TASK_PRECONDITION_FAILED, TITLES, Refusal
 from local_server.model import Callback, Promise, Task
-from local_server.rules.turn import Delivery
+from local_server.rules.workers import Delivery
 
 
 class TaskReply(Struct, rename="camel", omit_defaults=True):

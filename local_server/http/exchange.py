@@ -1,12 +1,10 @@
 """One request and the way to answer it, as those see it who know nothing of connections."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from local_server.http import limits
-
-if TYPE_CHECKING:
-    from local_server.http.connection import Connection
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json; charset=utf-8"
@@ -35,6 +33,34 @@ class LargeBody(PlainReply):
         super().__init__(413, f"body: found more than {limits.MAX_BODY} bytes; expected at most that")
 
 
+class Line(Protocol):
+    """The connection of a request, as far as an answer needs it."""
+
+    transport: asyncio.Transport
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    def answer(self, exchange: "Exchange", status: int, head: str, body: bytes) -> None:
+        """Write an answer."""
+
+    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine answer."""
+
+    def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
+        """Begin a body of unknown length."""
+
+    def write_chunk(self, data: bytes) -> None:
+        """Send a piece of it."""
+
+    def end_stream(self) -> None:
+        """Send its end."""
+
+    def cut(self) -> None:
+        """Close at once."""
+
+
 class Exchange:
     """One request, and the way to answer it.
 
@@ -48,7 +74,7 @@ class Exchange:
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: Line,
         method: str,
         target: bytes,
         headers: dict[str, str],

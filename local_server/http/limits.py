@@ -28,15 +28,12 @@ import contextlib
 import ctypes
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 try:
     import resource
 except ImportError:  # Windows, which has no such limit
     resource = None  # type: ignore[assignment]
-
-if TYPE_CHECKING:
-    from local_server.http.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +81,32 @@ def give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(mmap_threshold, 2**20)
 
 
+class Limited(Protocol):
+    """A connection, as far as its limits are concerned."""
+
+    deadline: float
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for its client, and is no event stream."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    def out_of_time(self) -> None:
+        """Act on the deadline."""
+
+    def give_up(self, why: str) -> None:
+        """Do without the body of a request."""
+
+    def close(self) -> None:
+        """Close when the client has taken what it was sent."""
+
+    def cut(self, why: str = "") -> None:
+        """Close at once; ``why`` is for the log."""
+
+
 class Limits:
     """All connections of a server, and what they take together.
 
@@ -98,12 +121,12 @@ class Limits:
         """Limit connections so that the process has never more than this many open files."""
         self.for_processes = min(descriptors, MOST) // 4
         self._most = min(descriptors, MOST) - self.for_processes - SPARE
-        self._streams: set[Connection] = set()
-        self.connections: dict[Connection, None] = {}
+        self._streams: set[Limited] = set()
+        self.connections: dict[Limited, None] = {}
         self.now = 0.0
-        self.slow: set[Connection] = set()
+        self.slow: set[Limited] = set()
         self._closed = False
-        self._bodies: dict[Connection, int] = {}  # to bytes of a body; who was silent longest is the first
+        self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
         self._received = 0  # the sum of these
         self._loop = asyncio.get_running_loop()
         self._looked = 0.0  # by the clock of the loop
@@ -113,7 +136,7 @@ class Limits:
 
     # number
 
-    def add(self, connection: "Connection") -> None:
+    def add(self, connection: Limited) -> None:
         """Take a connection; close another one if there are too many."""
         if self._closed:
             connection.cut()
@@ -126,14 +149,14 @@ class Limits:
             waiting = [one for one in self.connections if one.waiting]
             min(waiting, key=lambda one: one.deadline).cut("too many connections")
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: Limited) -> None:
         """Forget a connection that has closed."""
         self.connections.pop(connection, None)
         self.slow.discard(connection)
         self._streams.discard(connection)
         self.release(connection)
 
-    def may_stream(self, connection: "Connection") -> bool:
+    def may_stream(self, connection: Limited) -> bool:
         """Tell whether a connection may become a stream, and count it."""
         if len(self._streams) >= self._most - FOR_CALLS:
             return False
@@ -142,7 +165,7 @@ class Limits:
 
     # bytes
 
-    def hold(self, connection: "Connection", size: int) -> None:
+    def hold(self, connection: Limited, size: int) -> None:
         """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
         self._received += size - self._bodies.pop(connection, 0)
         self._bodies[connection] = size
@@ -151,7 +174,7 @@ class Limits:
             self.release(silent)
             silent.give_up("too many bytes of unfinished requests")
 
-    def release(self, connection: "Connection") -> None:
+    def release(self, connection: Limited) -> None:
         """Note that a connection's body is handled, or gone."""
         if connection in self._bodies:
             self._received -= self._bodies.pop(connection)

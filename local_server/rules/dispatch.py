@@ -26,8 +26,8 @@ from msgspec.structs import replace
 from local_server.model import Task
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.states import transition
-from local_server.rules.turn import Delivery, Turn
-from local_server.rules.workers import Worker
+from local_server.rules.turn import Turn
+from local_server.rules.workers import Delivery, Worker
 
 # All in ms.
 CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; the SDK claims at once, when it runs

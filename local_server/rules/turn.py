@@ -7,21 +7,12 @@ They also note what became free: a root of which another task may run, a worker 
 run is sent by ``dispatch.drain``, once, before COMMIT.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from local_server.model import Promise, Task
-from local_server.rules.workers import Gone, Stream, Worker, Workers
+from local_server.rules.workers import Delivery, Gone, Stream, Worker, Workers
 
 if TYPE_CHECKING:
     from local_server.store.store import Store
-
-
-class Delivery(NamedTuple):
-    """A message for a worker: a task to claim, or (notify) the promise that has completed."""
-
-    stream: Stream
-    task: Task
-    promise: Promise | None
 
 
 class Turn:

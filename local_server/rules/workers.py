@@ -11,13 +11,10 @@ after a turn that failed it is made anew (``rebuild``).
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import NamedTuple, Protocol
 
-from local_server.model import Task
+from local_server.model import Promise, Task
 from local_server.rules.addresses import Address
-
-if TYPE_CHECKING:
-    from local_server.rules.turn import Delivery
 
 REMEMBERED = 64  # workers that have gone
 NAMED = 5  # tasks of each
@@ -39,6 +36,14 @@ class Stream(Protocol):
 
     def cut(self) -> None:
         """Close the connection in the middle of the stream, which its reader takes for a fault."""
+
+
+class Delivery(NamedTuple):
+    """A message for a worker: a task to claim, or (notify) the promise that has completed."""
+
+    stream: Stream
+    task: Task
+    promise: Promise | None
 
 
 @dataclass(frozen=True)
