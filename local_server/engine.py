@@ -55,15 +55,21 @@ class _Clock:
 
     A worker could not be heard meanwhile, so no lease may run out. While the server runs, the clock is read at least
     once a TICK; what passes beyond two of these is not counted.
+
+    Attributes:
+        resumed: when it began, or last went on after it had stood still, in ms since the epoch.
     """
 
     def __init__(self) -> None:
         self._read = time.monotonic_ns() // 1_000_000
         self._now = self._read
+        self.resumed = time.time_ns() // 1_000_000
 
     def now(self) -> int:
         """Read it."""
         read = time.monotonic_ns() // 1_000_000
+        if read - self._read > 2 * TICK:
+            self.resumed = time.time_ns() // 1_000_000
         self._now += min(read - self._read, 2 * TICK)
         self._read = read
         return self._now
@@ -128,7 +134,8 @@ class Engine:
 
     def _open(self) -> Turn:
         self.store.begin()
-        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), self._clock.now())
+        mono = self._clock.now()
+        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), mono, self._clock.resumed)
         if self._stale:
             dispatch.rebuild(self._turn)
         return self._turn

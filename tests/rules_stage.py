@@ -59,6 +59,7 @@ class Stage:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.now, self.mono = START, 0
+        self.resumed = 0  # by the clock of ``now``
         self.store, self.workers = Store(path), Workers()
         self.failing = False  # no turn can be stored
         self._turn: Turn | None = None
@@ -70,7 +71,7 @@ class Stage:
         if self._turn:
             yield self._turn
             return
-        turn = self._turn = Turn(self.store, self.workers, self.now, self.mono)
+        turn = self._turn = Turn(self.store, self.workers, self.now, self.mono, self.resumed)
         self.store.begin()
         if self._stale:
             dispatch.rebuild(turn)
@@ -165,6 +166,7 @@ class Stage:
             self.path = folder / self.path.name
         self.store.close()
         self.mono //= 2
+        self.resumed = self.now
         self.store, self.workers = Store(self.path), Workers()
         self.do(losses.restarted)
 

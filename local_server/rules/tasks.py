@@ -16,6 +16,7 @@ from local_server.rules.workers import Worker
 
 # All in ms.
 SHORTEST_LEASE: Final = 500  # a ttl of 0 lives until the heartbeat that follows its claim, as the SDK's tests expect
+REPEATED_AFTER: Final = 900  # the SDK waits for 1 s before it repeats what got no answer
 OVERTAKEN_WITHIN: Final = 60_000  # a claim that is later than that is refused
 
 
@@ -84,14 +85,14 @@ def claim(
     """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
 
     The SDK ends its process over a claim that is refused. Two late claims are therefore granted without a change of
-    state: a repetition by the same process with the same counter, whose answer may have been lost; and a claim of a
+    state: a repetition by the same process with the same counter, whose answer may have been lost, and a claim of a
     task whose root ended while its message was on its way.
 
     Raises:
         Refusal: 40403, 40306, 40307, 40308.
     """
     task = get(turn, task_id)
-    if (task.state, task.process, task.counter) == ("CLAIMED", process, counter):
+    if (task.state, task.process, task.counter) == ("CLAIMED", process, counter) and _may_be_repeated(turn, task):
         claimed = replace(task, ttl=ttl, deadline=_lease(turn, turn.workers.named(task.recipient), ttl))
         turn.store.update_task(claimed)
     elif task.counter == counter and _overtaken(turn, task):
@@ -172,6 +173,15 @@ def _lease(turn: Turn, holder: Worker | None, ttl: int) -> int:
     been due just when a pause begins: so any pause that is shorter than the ttl keeps its work.
     """
     return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.process else ttl))
+
+
+def _may_be_repeated(turn: Turn, task: Task) -> bool:
+    """Tell whether the answer to a claim may have been lost: it is repeated as late as the SDK repeats a call.
+
+    A call that lay in the socket of a server that stood still is decided just before its repetition.
+    """
+    at = task.claimed_on or 0
+    return not 0 <= turn.now - at < REPEATED_AFTER or at < turn.resumed + REPEATED_AFTER
 
 
 def _overtaken(turn: Turn, task: Task) -> bool:

@@ -21,6 +21,7 @@ class Turn:
     Attributes:
         now: ms since the epoch, for what people see and for time-outs of promises.
         mono: ms of the monotonic clock, for leases and the time to claim: a suspended laptop loses none.
+        resumed: since when the server runs without a pause, in ms since the epoch.
         freed_roots: root promises that may have no running task left, in order (a dict as an ordered set).
         freed_workers: workers that have connected, or left, or hold less than before, likewise.
         outbox: what to send after the commit, by task id, in order.
@@ -31,11 +32,12 @@ class Turn:
         wake_mono: the same by ``mono``.
     """
 
-    def __init__(self, store: "Store", workers: Workers, now: int, mono: int) -> None:
+    def __init__(self, store: "Store", workers: Workers, now: int, mono: int, resumed: int) -> None:
         self.store = store
         self.workers = workers
         self.now = now
         self.mono = mono
+        self.resumed = resumed
         self.freed_roots: dict[str, None] = {}
         self.freed_workers: dict[Worker, None] = {}
         self.outbox: dict[str, Delivery] = {}

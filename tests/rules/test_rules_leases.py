@@ -284,6 +284,7 @@ def test_a_message_of_the_previous_run_goes_out_again_a_moment_after_its_worker_
 def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) -> None:
     work(durable, 1)
     durable.claim("__invoke:p0", process="a", ttl=1_000)
+    assert refused(lambda: durable.claim("__invoke:p0", process="a")) == errors.TASK_ALREADY_CLAIMED  # not by the SDK
     for _ in range(2):
         assert refused(lambda: durable.claim("__invoke:p0", process="b")) == errors.TASK_ALREADY_CLAIMED
         assert refused(lambda: durable.claim("__invoke:p0", 2, "a")) == errors.TASK_ALREADY_CLAIMED
@@ -292,6 +293,14 @@ def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) 
         durable.restart()
     durable.advance(999)
     assert durable.task("__invoke:p0").state == "CLAIMED"
+
+
+def test_a_claim_that_a_server_decides_as_it_goes_on_after_a_pause_may_be_repeated_at_once(stage: Stage) -> None:
+    work(stage, 1)
+    stage.resumed = stage.now
+    stage.claim("__invoke:p0", process="a")
+    assert stage.claim("__invoke:p0", process="a").process == "a"
+    assert refused(lambda: stage.claim("__invoke:p0", process="b")) == errors.TASK_ALREADY_CLAIMED
 
 
 def test_a_message_of_the_previous_run_can_still_be_claimed(durable: Stage) -> None:
