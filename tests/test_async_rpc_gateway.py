@@ -153,7 +153,9 @@ def test_a_stopping_gateway_answers_the_request_in_hand_and_accepts_no_other(
     assert not post.done()
     assert post.result(DEADLINE).json() == {"message": 3}
     assert gateway.wait() == 0
-    assert re.fullmatch("gateway/[-0-9a-f]{36} is stopping", gateway.lines[-1])
+    told = gateway.output.partition(" is stopping\n")[2].splitlines()
+    assert all(" INFO in web: " in line for line in told)
+    assert " POST /await-chain, await-chain: 200 after " in told[-1]
 
 
 def test_a_gateway_that_cannot_answer_within_5_s_says_so_and_ends_with_1(stage: Stage) -> None:
