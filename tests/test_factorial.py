@@ -164,9 +164,9 @@ def test_server_killed_during_the_last_step_still_notifies_the_waiting_client(
     server: LocalServer, worker: Start, client: Start
 ) -> None:
     stored(server, 3, value=6)
-    only = worker("w1", "--delay", "1")
+    only = worker("w1", "--delay", "3")
     waiting = client(4)
-    waiting.wait_for("waiting for factorial-4")
+    waiting.wait_for("waiting for factorial-4")  # printed after 1 s, in the middle of the step
     holder_of(4, only)
     server.kill()
     server.start()
