@@ -62,7 +62,9 @@ class Place:
         self._looked = 0.0  # by the monotonic clock
 
     def check(self) -> None:
-        """Compare, unless that was done a moment ago: two calls of stat take a fifth of the time of a commit.
+        """Compare, unless that was done a moment ago: it is two calls of stat.
+
+        So what is written in the first 0.1 s after a file was deleted is answered, and lost with it.
 
         Raises:
             StoreMovedError: one of them was deleted or replaced.
