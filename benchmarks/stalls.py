@@ -79,7 +79,7 @@ def fill(call: Client) -> None:
 
 
 def resolve(size: int) -> bytes:
-    """Return the body that resolves a promise with so many bytes of base64, ready to be sent: that takes no time here."""
+    """Return the body that resolves a promise with so many bytes of base64."""
     return json.dumps({"state": "RESOLVED", "value": {"data": "A" * size}}).encode()
 
 
