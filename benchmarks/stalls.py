@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ending import leave_no_process
+
 from local_server.testing import LocalServer
 
 ROUNDS = 5
@@ -79,6 +81,7 @@ def fill(call: Client) -> None:
 
 def main() -> None:
     """Measure, and print a line for each kind of request."""
+    leave_no_process()
     with tempfile.TemporaryDirectory() as folder:
         server = LocalServer(Path(folder))
         call, other = Client(server), Client(server)
