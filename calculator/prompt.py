@@ -127,7 +127,7 @@ def repeat() -> int:
 
 
 def answer(client: Client, line: str, last: str) -> str:
-    """Print the value of a line, or what is wrong with it; return the id of the last run, ``last`` if it started none."""
+    """Print the value of a line, or what is wrong with it; return the id of the last run, which may be ``last``."""
     run_id = last
     try:
         match line.split():

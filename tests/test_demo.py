@@ -2,7 +2,6 @@
 
 import math
 import os
-import pty
 import random
 import re
 import shlex
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -21,6 +19,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from terminal_stage import Terminal
 
 from demo.stage import ROOT
 from local_server.testing import Child
@@ -57,43 +56,6 @@ class House:
             return process.environ().get(MARK) == self.mark
         except psutil.Error:  # it has just ended, or is somebody else's
             return False
-
-
-class Terminal:
-    """A command in a pseudo-terminal of its own, which turns Ctrl-C into SIGINT as any terminal does."""
-
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self.output = ""
-        self._keys, end = pty.openpty()
-        # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
-        shell = ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(end)]
-        self.process = subprocess.Popen(
-            [*shell, *argv], stdin=end, cwd=ROOT, env={**os.environ, **env}, start_new_session=True
-        )
-        os.close(end)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while chunk := os.read(self._keys, 65536):
-                self.output += chunk.decode()
-        except OSError:
-            pass  # how Linux reports that the last process has left the terminal
-        os.close(self._keys)
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while text not in self.output:
-            assert self._reader.is_alive(), self.output
-            assert time.monotonic() < deadline, self.output
-            self._reader.join(0.1)
-
-    def press_ctrl_c(self) -> int:
-        """Press it, and return the exit status of the command."""
-        os.write(self._keys, b"\x03")
-        self._reader.join(DEADLINE)
-        return self.process.wait(DEADLINE)
 
 
 @pytest.fixture
