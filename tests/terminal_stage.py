@@ -8,6 +8,7 @@ import subprocess
 import termios
 import threading
 import time
+from pathlib import Path
 
 from demo.stage import ROOT
 
@@ -17,7 +18,9 @@ DEADLINE = 100.0
 class Terminal:
     """A command in a pseudo-terminal of its own, which turns Ctrl-C into SIGINT as any terminal does."""
 
-    def __init__(self, argv: list[str], env: dict[str, str], *, lines: int = 0, columns: int = 0) -> None:
+    def __init__(
+        self, argv: list[str], env: dict[str, str], *, lines: int = 0, columns: int = 0, cwd: Path = ROOT
+    ) -> None:
         """Start it; a terminal of 0 lines and columns is one that does not know its size."""
         self.output = ""
         self._keys, end = pty.openpty()
@@ -25,7 +28,7 @@ class Terminal:
         # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
         shell = ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(end)]
         self.process = subprocess.Popen(
-            [*shell, *argv], stdin=end, cwd=ROOT, env={**os.environ, "TERM": "xterm", **env}, start_new_session=True
+            [*shell, *argv], stdin=end, cwd=cwd, env={**os.environ, "TERM": "xterm", **env}, start_new_session=True
         )
         os.close(end)
         self._reader = threading.Thread(target=self._read, daemon=True)
