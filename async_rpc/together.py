@@ -26,6 +26,8 @@ from async_rpc import web
 
 ME, SERVER = "async-rpc", "local-server"
 COLORS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94", "90")  # ANSI; neither black nor white nor red
+# The rest of an id that is a UUID, what a log puts in front of a line, and a process's own name: the line has it here.
+LEFT_OUT = re.compile(r"(?<=[0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}|^\[[-\d :,]+\] INFO in \w+: |^service-\w: ")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 8.0  # seconds for all to end; each allows itself 5
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -99,7 +101,7 @@ class Together:
                 process.is_ready |= " is ready" in line
                 if url := re.match("gateway listens on ([^;]+);", line):
                     self.gateway_url = url[1]
-                self.say(process.name, line.removeprefix(f"{process.name}: "))  # most say their names themselves
+                self.say(process.name, LEFT_OUT.sub("", line))
 
     def _tell_end(self, process: Process, status: int) -> None:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -4,7 +4,6 @@ import math
 import os
 import random
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -146,10 +145,12 @@ def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
     rows = table_of(demo.output, "three requests")
     check_table(rows, calls, "service-b", recovery("service-b", "bar runs as"))
     assert rows["run twice"][0].startswith("await-chain.2: service-b, then service-b #2; ")
+    end = demo.lines[demo.lines.index("The end; nothing is left of it. To try next:") :]
+    assert [line.split("  ")[2] for line in end[1:-1]] == ["uv run demo --keep", "uv run async-rpc"]
 
 
 def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_ctrl_c(house: House) -> None:
-    terminal = Terminal([DEMO, "factorial", "--keep"], house.env)
+    terminal = Terminal([DEMO, "factorial", "--keep"], house.env, lines=24, columns=80)
     terminal.wait_for("which calculates factorial of 5)")
     terminal.wait_for("# worker-3" if "(worker-3" not in terminal.output else "# worker-2")
     lines = re.findall(rf"{ESCAPE}\[(\d+)m *[\d.]+  (\S+) ", terminal.output)
@@ -157,12 +158,11 @@ def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_
     assert {"demo", "worker-1", "worker-2", "worker-3", "client"} <= set(colors)
     assert len(set.union(*colors.values())) == len(colors)  # one each, none shared
 
-    export = re.search(r"export (.*)\r\n", terminal.output)
+    exports = re.findall(r"export (\w+)=(\S+)\r\n", terminal.output)
     command = re.search(r"uv run (factorial_client\.py \d+)\r\n", terminal.output)
-    assert export
+    assert len(exports) == 3
     assert command
-    env = dict(word.split("=", 1) for word in shlex.split(export[1]))
-    by_hand = Child.python("by hand", *command[1].split(), env={**house.env, **env})
+    by_hand = Child.python("by hand", *command[1].split(), env={**house.env, **dict(exports)})
     assert by_hand.wait(DEADLINE) == 0, by_hand.output
     n = int(command[1].split()[1])
     assert by_hand.lines[-1] == f"Result: {math.factorial(n)}"
@@ -174,6 +174,10 @@ def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_
     terminal.wait_for(f"{name} (pid {worker}) has ended with status -9")
     assert terminal.press_ctrl_c() == 0
     house.check_clean(terminal.output)
+    lines = re.sub(rf"{ESCAPE}\[\d+m", "", terminal.output).split("\r\n")
+    assert max(map(len, lines)) <= 80
+    assert lines[1].endswith("factorial: three workers, 0.5 s of work a step,")
+    assert lines[2] == " " * 20 + "factorial(10); one of them will be killed"
 
 
 def test_no_color_is_plain_in_a_terminal_and_ctrl_c_in_the_play_ends_with_130(house: House) -> None:
