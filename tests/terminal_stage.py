@@ -27,8 +27,10 @@ class Terminal:
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
         shell = ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(end)]
+        told = ("LINES", "COLUMNS")  # the size of another terminal, which readline leaves to all that comes after it
+        here = {name: value for name, value in os.environ.items() if name not in told}
         self.process = subprocess.Popen(
-            [*shell, *argv], stdin=end, cwd=cwd, env={**os.environ, "TERM": "xterm", **env}, start_new_session=True
+            [*shell, *argv], stdin=end, cwd=cwd, env={**here, "TERM": "xterm", **env}, start_new_session=True
         )
         os.close(end)
         self._reader = threading.Thread(target=self._read, daemon=True)
