@@ -3,7 +3,7 @@
     uv run async-rpc
 
 Each line carries the name of the process that printed it. Kill one by the pid of its ready line, and watch: the others
-go on. Ctrl-C ends all.
+go on, and wait for what it served. Ctrl-C ends all.
 """
 
 import os
@@ -106,8 +106,7 @@ class Together:
     def _tell_end(self, process: Process, status: int) -> None:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if not self._ending:
-            command = process.name.removeprefix("service-")
-            again = f"the others run on. To start it again, in another terminal: uv run {command}"
+            again = f"start it again: uv run {process.name.removeprefix('service-')}"
             self.say(ME, f"{process.name} (pid {process.popen.pid}) {how}; {again}")
         elif status:
             self.say(ME, f"{process.name} {how}")
@@ -155,6 +154,8 @@ class Together:
         self.say(ME, f"The page: {RemoteStore().url}/   Ctrl-C ends all. To try, in another terminal:")
         for route in ("await-chain", "detached-chain", "fan-out-workflow"):
             self.say(ME, f"    curl -X POST {self.gateway_url}/{route}")
+        service = next(one for one in self._processes if one.name == "service-b")
+        self.say(ME, f"    kill -9 {service.popen.pid}   # service-b; likewise any other")
 
     def follow_all(self) -> None:
         """Print what comes until a signal does.
@@ -166,7 +167,7 @@ class Together:
         raise click.ClickException("every process has ended")
 
     def end(self) -> None:
-        """Let each finish the step in hand, the server last, for as long as that may take.
+        """Tell all to end, the server last, and wait for as long as the step in hand of each may take.
 
         Raises:
             Stopped: there was a second signal.

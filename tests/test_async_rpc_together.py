@@ -32,17 +32,17 @@ def test_in_a_terminal_all_is_up_a_killed_service_is_told_and_ctrl_c_ends_everyt
         poll_port = free.getsockname()[1]
     env = {"RESONATE_PORT_STORE": str(nowhere), "RESONATE_PORT_MESSAGE_SOURCE": str(poll_port), "NO_COLOR": ""}
     terminal = Terminal([sys.executable, *COMMAND, "--delay", "1"], env, cwd=tmp_path)
-    terminal.wait_for("/fan-out-workflow")
+    terminal.wait_for("# service-b")
     processes = started_by(terminal.process.pid)
     assert len(processes) == 11
     assert (tmp_path / "resonate.db").exists()
     answers = [requests.post(url, timeout=30) for url in re.findall(r"curl -X POST (\S+?)\x1b", terminal.output)]
     assert [answer.json()["message"] for answer in answers] == [3, "detached-chain started", 3]
     assert answers[0].elapsed.total_seconds() > 1  # bar sleeps
-    pid = int(re.findall(r"service-b/\S+ is ready, pid (\d+)", terminal.output)[0])
+    pid = int(re.findall(r"kill -9 (\d+)   # service-b", terminal.output)[0])
+    assert f" is ready, pid {pid}" in terminal.output
     os.kill(pid, signal.SIGKILL)
-    told = f"service-b (pid {pid}) was ended by SIGKILL; the others run on. To start it again, in another terminal: "
-    terminal.wait_for(f"{told}uv run b")
+    terminal.wait_for(f"service-b (pid {pid}) was ended by SIGKILL; start it again: uv run b")
 
     colors = {name: color for color, name in re.findall(r"\x1b\[(\d+)m(\S+) ", terminal.output)}
     assert set(colors) == {"async-rpc", "local-server", "gateway", *SERVICES}
