@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from requests import Request
 from resonate import Handle, Resonate
 from resonate.errors import ResonateStoreError
-from resonate.retry_policies import Never
 from resonate.stores import RemoteStore
 
 GROUP = "factorial-worker"
@@ -114,9 +113,16 @@ def wait_for(handle: Handle[int]) -> None:
             due = 2 * waited
 
 
+class Once:
+    """Asks no second time, and so says nothing of a server that is away."""
+
+    def next(self, _attempt: int) -> None:
+        """Return the seconds until the next attempt: there is none."""
+
+
 def nobody_serves() -> bool:
     """Tell whether the server says that no worker of the group is connected; the official one does not tell."""
-    store = RemoteStore(retry_policy=Never())
+    store = RemoteStore(timeout=1, retry_policy=Once())
     try:
         view = store.call(Request("GET", f"{store.url}/ui/workers").prepare())
     except ResonateStoreError:
