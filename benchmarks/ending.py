@@ -1,4 +1,7 @@
-"""However a benchmark is told to end, by SIGTERM as well, it ends what it has started and removes its files."""
+"""However a benchmark is told to end, by SIGTERM as well, it ends what it has started and removes its folder.
+
+A browser that is killed leaves its profile in the folder for temporary files, and its library complains.
+"""
 
 import os
 import signal
