@@ -19,8 +19,13 @@ import time
 from concurrent.futures import wait
 from urllib.parse import urlsplit
 
-from resonate import Resonate
+from requests import Request
+from resonate import Handle, Resonate
+from resonate.errors import ResonateStoreError
+from resonate.stores import RemoteStore
 
+GROUP = "factorial-worker"
+CLEAR = "\r\x1b[K" if sys.stderr.isatty() else ""  # takes the line of the cursor away
 LARGEST_N = 5_000  # see docs/factorial.md: what limits it is time and memory, not the depth of the calls
 
 parser = argparse.ArgumentParser(description="Compute n! on the factorial workers.")
@@ -44,7 +49,7 @@ def main() -> int:
 
     def leave(*_: object) -> None:  # raises nothing: an exception is lost if a finalizer runs just then
         come_back = f"the run goes on without this client; to come back to it: uv run factorial_client.py {n}"
-        os.write(sys.stderr.fileno(), f"Stopped waiting for {promise_id}; {come_back}\n".encode())
+        os.write(sys.stderr.fileno(), f"{CLEAR}Stopped waiting for {promise_id}; {come_back}\n".encode())
         os._exit(130)
 
     signal.signal(signal.SIGINT, leave)
@@ -53,15 +58,8 @@ def main() -> int:
         wait_for_server(retry=not options.no_retry)
         resonate = Resonate.remote(group="factorial-client")
         # Durable: from here on the workers do it, with or without us.
-        handle = resonate.options(target="poll://any@factorial-worker").begin_rpc(promise_id, "factorial", n)
-        started, done = time.monotonic(), handle.done()
-        while not done:
-            done = wait([handle.future], timeout=1).done
-            if not done:
-                waited = time.monotonic() - started
-                note(
-                    f"{waited:.0f} s: waiting for {promise_id} (Ctrl-C leaves it running; the same command comes back)"
-                )
+        handle = resonate.options(target=f"poll://any@{GROUP}").begin_rpc(promise_id, "factorial", n)
+        wait_for(handle)
         print("Result:", handle.result())
     except ConnectionError as error:
         note(str(error))
@@ -97,9 +95,45 @@ def wait_for_server(*, retry: bool) -> None:
             return
 
 
+def wait_for(handle: Handle[int]) -> None:
+    """Return when the result is there; on a terminal one line counts the seconds, else a line when they double."""
+    began, due, told = time.monotonic(), 0.0, False
+    done = handle.done()  # subscribes: the server tells this client of the result
+    while not done:
+        done = bool(wait([handle.future], timeout=1).done)
+        waited = time.monotonic() - began
+        if not done and not told and nobody_serves():
+            note(f"Nobody serves the group {GROUP}; start a worker with: uv run factorial_worker.py")
+            told = True
+        text = f"{waited:.0f} s: waiting for {handle.id} (Ctrl-C leaves it running)"
+        if CLEAR:  # the cursor goes back to the start of the line: whatever is printed next takes its place
+            print(CLEAR if done else f"{CLEAR}{text}\r", end="", file=sys.stderr, flush=True)
+        elif not done and waited >= due:
+            note(text)
+            due = 2 * waited
+
+
+class Once:
+    """Asks no second time, and so says nothing of a server that is away."""
+
+    def next(self, _attempt: int) -> None:
+        """Return the seconds until the next attempt: there is none."""
+
+
+def nobody_serves() -> bool:
+    """Tell whether the server says that no worker of the group is connected; the official one does not tell."""
+    store = RemoteStore(timeout=1, retry_policy=Once())
+    try:
+        view = store.call(Request("GET", f"{store.url}/ui/workers").prepare())
+    except ResonateStoreError:
+        return False
+    workers = (worker for group in view["groups"] if group["name"] == GROUP for worker in group["workers"])
+    return not view["more"] and not any(worker["connected"] for worker in workers)
+
+
 def note(text: str) -> None:
     """Tell people something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(f"{CLEAR}{text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,19 @@ from resonate.message_sources import Poller
 from resonate.stores import RemoteStore
 
 from async_rpc import web
+from async_rpc.groups import Groups
 from async_rpc.life import hold_signals, live
 
 GROUP = "gateway"
 NODE = str(uuid4())  # results come to the one that asked, so no two gateways may share an id
 KEY = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_-]{1,64}")  # a number would do harm: await-chain.1 is the first call of foo
 MAX_WAITING = 200  # requests that wait at the same time, each in a thread of its own
+NEEDS = {  # route: the groups that its call goes through
+    "await-chain": ("service-a", "service-b", "service-c"),
+    "detached-chain": ("service-d", "service-e", "service-f"),
+    "fan-out-workflow": ("service-g", "service-h", "service-i"),
+}
+GRACE = 1.0  # seconds in which a service that has just started connects
 
 
 class Patience:
@@ -50,6 +57,7 @@ class Patience:
 store = RemoteStore(retry_policy=Patience())
 resonate = Resonate(group=GROUP, pid=NODE, store=store, message_source=Poller(group=GROUP, id=NODE))
 app = web.create_app(__name__)
+groups = Groups(store)
 places = threading.Semaphore(MAX_WAITING)
 
 
@@ -57,21 +65,24 @@ places = threading.Semaphore(MAX_WAITING)
 def await_chain() -> Response:
     """Call foo, and wait for its result."""
     handle = resonate.options(target="service-a").begin_rpc(promise_id("await-chain"), "foo")
-    return result_of(handle)
+    return result_of("await-chain", handle)
 
 
 @app.post("/detached-chain")
 def detached_chain() -> Response:
     """Start qux: once its promise is stored it will run, even if no service-d is there now."""
     handle = resonate.options(target="service-d").begin_rpc(promise_id("detached-chain"), "qux", 1)
-    return reply(200, handle.id, message="detached-chain started")
+    started = {"message": "detached-chain started"}
+    if nobody := nobody_serves("detached-chain", GRACE):
+        started["note"] = nobody
+    return reply(200, handle.id, **started)
 
 
 @app.post("/fan-out-workflow")
 def fan_out_workflow() -> Response:
     """Call zim, and wait for its result."""
     handle = resonate.options(target="service-g").begin_rpc(promise_id("fan-out-workflow"), "zim", 1)
-    return result_of(handle)
+    return result_of("fan-out-workflow", handle)
 
 
 def promise_id(route: str) -> str:
@@ -85,7 +96,14 @@ def promise_id(route: str) -> str:
     return route if key is None else f"{route}.{key}"
 
 
-def result_of(handle: Handle[Any]) -> Response:
+def nobody_serves(route: str, grace: float = 0) -> str:
+    """Say which groups of a route nobody serves, and the commands that start them; "" when there are none."""
+    missing = groups.missing(NEEDS[route], grace)
+    commands = ", ".join(f"uv run {group[-1]}" for group in missing)
+    return f"nobody serves {', '.join(missing)} ({commands})" if missing else ""
+
+
+def result_of(route: str, handle: Handle[Any]) -> Response:
     """Wait for the result of a call, but not for ever and not among too many: the call itself goes on in any case."""
     seconds = current_app.config["WAIT"]
     again = "the work goes on, send the same request again for its result"
@@ -98,7 +116,8 @@ def result_of(handle: Handle[Any]) -> Response:
         finally:
             places.release()
     if not handle.future.done():
-        return reply(504, handle.id, error=f"no result within {seconds} s; {again}", promise_id=handle.id)
+        why = nobody_serves(route) or f"{', '.join(NEEDS[route])} take longer"
+        return reply(504, handle.id, error=f"no result within {seconds} s: {why}; {again}", promise_id=handle.id)
     if error := handle.future.exception():  # stored under this id for ever, like a result
         return reply(500, handle.id, error=f"{type(error).__name__}: {error}", promise_id=handle.id)
     return reply(200, handle.id, message=handle.future.result())

@@ -1,5 +1,6 @@
 """HTTP around the gateway's three routes: every error is JSON, and no request, however sent, stops the others."""
 
+import errno
 import json
 import logging
 import resource
@@ -72,6 +73,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = JsonErrorTask
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Raises:
+        click.ClickException: it cannot be bound.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # create_server adds the address in brackets
+        way_out = f"; another port: --port {port + 1}" if error.errno == errno.EADDRINUSE else ""
+        raise click.ClickException(f"cannot listen on {host}:{port}: {reason}{way_out}") from None
+
+
 class Server:
     """Waitress, bound to an address; ``url`` says to which."""
 
@@ -87,11 +102,7 @@ class Server:
         Raises:
             click.ClickException: the address cannot be bound.
         """
-        try:
-            listener = socket.create_server((host, port))
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # create_server adds the address in brackets
-            raise click.ClickException(f"cannot listen on {host}:{port}: {reason}") from None
+        listener = listen(host, port)
         self._server = waitress.create_server(
             app,
             sockets=[listener],

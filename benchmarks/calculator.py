@@ -25,6 +25,7 @@ from statistics import median
 
 import click
 import psutil
+from ending import leave_no_process
 from resonate import Resonate
 
 from local_server.testing import Child, LocalServer
@@ -128,6 +129,7 @@ def large(resonate: Resonate, server: LocalServer) -> None:
 @click.option("--large", "big", is_flag=True, help="Measure the largest expressions instead.")
 def main(*, big: bool) -> None:
     """Measure, and print one line for each figure."""
+    leave_no_process()
     logging.getLogger("resonate").setLevel(logging.ERROR)  # the client here outlives the server
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         server = LocalServer(Path(folder))

@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 import psutil
 import requests
+from ending import leave_no_process
 from resonate import Resonate
 from resonate.options import Options
 
@@ -228,6 +229,7 @@ def measure(
 @click.option("--rounds", default=5, show_default=True)
 def main(running: tuple[int, int] | None, rounds: int) -> None:
     """Measure, and print a table for each kind of store."""
+    leave_no_process()
     logging.getLogger("resonate").setLevel(logging.ERROR)  # the client here outlives the servers
     constant = Child.python("constant", "benchmarks/constant_server.py")
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import psutil
+from ending import leave_no_process
 
 from local_server.testing import LocalServer
 
@@ -36,6 +37,7 @@ def call(
 @click.option("--stretches", default=4, show_default=True)
 def main(promises: int, stretches: int) -> None:
     """Measure, and print a line for each stretch."""
+    leave_no_process()
     with tempfile.TemporaryDirectory() as folder:
         server = LocalServer(Path(folder))
         process = psutil.Process(server.child.pid)

@@ -20,6 +20,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import click
+from ending import leave_no_process
 from resonate import Resonate
 
 from local_server.testing import Child, LocalServer
@@ -105,6 +106,7 @@ def burst(address: str, requests: int) -> bool:
 )
 def main(calls: int, requests: int) -> None:
     """Start everything, measure, end everything."""
+    leave_no_process()
     logging.getLogger("resonate").setLevel(logging.ERROR)  # no word on the stream that breaks at the end
     children: list[Child] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ending import leave_no_process
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from local_server.store.store import Store
@@ -179,6 +180,7 @@ def measure(browser: Browser, server: LocalServer, results: Results) -> None:
 
 def main() -> None:
     """Start everything, measure, end everything."""
+    leave_no_process()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not chromium:
         sys.exit("no browser: sudo apt-get install chromium, or set CHROMIUM to the path of one")

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ending import leave_no_process
+
 from local_server.testing import LocalServer
 
 ROUNDS = 5
@@ -85,6 +87,7 @@ def resolve(size: int) -> bytes:
 
 def main() -> None:
     """Measure, and print a line for each kind of request."""
+    leave_no_process()
     with tempfile.TemporaryDirectory() as folder:
         server = LocalServer(Path(folder))
         call, other = Client(server), Client(server)

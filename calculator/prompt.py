@@ -12,7 +12,13 @@ from resonate.errors import ResonateError
 from calculator.client import Client, LimitError, Progress, RunError, read, stable_id
 from calculator.parser import Expr, ParseError, canonical, measure
 
-WELCOME = "Whole numbers, + - * and parentheses. `attach ID` comes back to a run; `exit` or Ctrl-D leaves."
+WELCOME = "Whole numbers, + - * and parentheses. `help` tells what else there is; `quit` or Ctrl-D leaves."
+HELP = """\
+(1 + 2) * (3 - 4)   is calculated, as a run of its own: whole numbers, + - * and parentheses
+Ctrl-C              leaves a run; it goes on without you
+attach ID           comes back to the run of that id
+attach              comes back to the last run of this prompt
+quit                ends the prompt, and so do `exit` and Ctrl-D"""
 FAILURES = (ParseError, LimitError, RunError, ResonateError)
 PROMPT = "❯ "  # noqa: RUF001 - the published example's
 CLEAR = "\r\x1b[K"  # takes the line of the cursor away
@@ -35,7 +41,10 @@ class Status:
         elif time.monotonic() - self._since >= SILENCE:
             self._tell_of({group: parts for group, parts in progress.waiting.items() if group not in self._told})
         if sys.stderr.isatty():
-            text = f"{progress.done} of {self._total} parts done, {progress.known} known"
+            done, sent = progress.done, progress.known - progress.done
+            text = f"{done} of {self._total} parts {be(done)} done, {sent} {be(sent)} under way"
+            if rest := self._total - progress.known:
+                text += f", {rest} {be(rest)} to come"
             print(f"{CLEAR}{text}", end="", file=sys.stderr, flush=True)
 
     def _tell_of(self, waiting: dict[str, int]) -> None:
@@ -90,7 +99,7 @@ def leave_at_ctrl_c(run_id: str) -> None:
 
 
 def repeat() -> int:
-    """Answer one line after the other, each as a run of its own, until ``exit`` or the end of the input."""
+    """Answer one line after the other, each as a run of its own, until ``quit`` or the end of the input."""
     from prompt_toolkit import PromptSession  # noqa: PLC0415 - half of the time that all else needs to start
     from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
 
@@ -98,6 +107,7 @@ def repeat() -> int:
     client = Client()
     session: PromptSession[str] | None = PromptSession(PROMPT) if sys.stdin.isatty() else None
     print(WELCOME)
+    last = ""
     while True:
         try:
             with patch_stdout():  # what the SDK has to say goes above the prompt
@@ -106,28 +116,36 @@ def repeat() -> int:
             continue
         except EOFError:
             return 0
-        if line == "exit":
+        if line in ("exit", "quit"):
             return 0
-        if line:
-            answer(client, line)
+        if line == "help":
+            print(HELP)
+        elif line == "attach" and not last:
+            print("attach: found no id, and no run of this prompt yet; expected attach ID")
+        elif line:
+            last = answer(client, line, last)
 
 
-def answer(client: Client, line: str) -> None:
-    """Print the value of a line, or what is wrong with it."""
-    run_id = str(uuid.uuid4())
+def answer(client: Client, line: str, last: str) -> str:
+    """Print the value of a line, or what is wrong with it; return the id of the last run, which may be ``last``."""
+    run_id = last
     try:
         match line.split():
-            case ["attach", run_id]:
+            case ["attach", *ids] if len(ids) <= 1:
+                run_id = "".join(ids) or last
                 expr = client.find(run_id)
             case _:
                 expr = read(line)
+                run_id = last = str(uuid.uuid4())
                 print(f"run {run_id}")  # known before it is sent: whatever happens, this is the way back
                 client.send(run_id, expr)
+        last = run_id
         print(f"\n{canonical(expr)}\n= {value_of(client, run_id, expr)}\n")
     except KeyboardInterrupt:
         print(f"left; to come back to the run: attach {run_id}")
     except FAILURES as error:
         print(explained(error))
+    return last
 
 
 def value_of(client: Client, run_id: str, expr: Expr) -> int:
@@ -137,6 +155,11 @@ def value_of(client: Client, run_id: str, expr: Expr) -> int:
         return client.wait(run_id, status)
     finally:
         status.clear()
+
+
+def be(count: int) -> str:
+    """Return the verb for so many."""
+    return "is" if count == 1 else "are"
 
 
 def explained(error: Exception) -> str:

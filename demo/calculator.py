@@ -34,7 +34,7 @@ def play(stage: Stage) -> list[str]:
     stage.finish(ask(stage, "user-3", after))
     print_table(stage, "three expressions", kill, taken, record(stage))
     return [
-        f"uv run calculator '{during}'   # stored: at once",
+        f"uv run calculator '{during}'   # stored",
         "uv run calculator '2 * (3 + 4) * 5'",
         "uv run calculator   # the prompt",
         "GRP=exp PID=lhs uv run calculator   # exp/lhs again",

@@ -50,6 +50,7 @@ def _perform(stage: Stage, interrupts: Interrupts, examples: list[str], *, keep:
             if keep:
                 _tell(stage, by_hand)
                 stage.keep()
+            _tell_next(stage, examples)
     except Interrupted as interrupt:
         if played and interrupt.is_ctrl_c:
             return 0  # that is how --keep is meant to end
@@ -64,10 +65,22 @@ def _perform(stage: Stage, interrupts: Interrupts, examples: list[str], *, keep:
 def _tell(stage: Stage, by_hand: list[str]) -> None:
     stage.show(f"All is still running, until Ctrl-C; the page: {stage.server.url}/")
     stage.show("In another terminal, to lead the commands to this server:")
-    stage.show("    export " + " ".join(f"{name}={value}" for name, value in stage.server.env.items()))
+    for name, value in stage.server.env.items():
+        stage.show(f"    export {name}={value}")
     stage.show("Then, for instance:")
     for command in by_hand:
         stage.show(f"    {command}")
+
+
+def _tell_next(stage: Stage, examples: list[str]) -> None:
+    example = f" {examples[0]}" if len(examples) == 1 else ""
+    stage.show("The end; nothing is left of it. To try next:")
+    for command, what in (
+        (f"uv run demo{example} --keep", "the same; all stays up, to try by hand"),
+        ("uv run async-rpc", "gateway and services, for curl and kill -9"),
+    ):
+        stage.show(f"    {command:31}  {what}", 37)
+    stage.show("Kill a worker by hand: README.md. Write your own functions: docs/your-own.md.")
 
 
 def _forget_other_servers() -> None:

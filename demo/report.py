@@ -1,14 +1,11 @@
 """What is told of a kill, from two sources: the lines that the workers printed, and what the server has stored."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from demo.stage import Kill, Stage
-
-WIDTH = 100  # of a row
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,15 @@ def print_table(stage: Stage, title: str, kill: Kill, taken: Takeover, record: R
     workers = Counter(run.worker for run in runs)
     rows = [
         ("steps", [f"{len(steps)} ({', '.join(f'{count} {state}' for state, count in states.items())})"]),
-        ("runs", textwrap.wrap(", ".join(f"{name} {workers[name]}" for name in sorted(workers)), WIDTH)),
+        ("runs", [", ".join(f"{name} {workers[name]}" for name in sorted(workers))]),
         ("run twice", list(_twice(kill, runs, record)) or ["none"]),
         ("recovery", [_recovery(taken, record)]),
     ]
-    stage.show(f"\n  {title}")
+    stage.show("")
+    stage.show(f"  {title}")
     for name, lines in rows:
         for number, line in enumerate(lines):
-            stage.show(f"    {'' if number else name:10}  {line}")
+            stage.show(f"    {'' if number else name:10}  {line}", 16)
     stage.show("")
 
 

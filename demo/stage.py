@@ -155,9 +155,9 @@ class Stage:
             yield from page["promises"]
             query = {"cursor": page["cursor"]} if page["cursor"] else {}
 
-    def show(self, text: str) -> None:
-        """Print a line of a table, or one to copy."""
-        self._narrator.plain(text)
+    def show(self, text: str, indent: int = 8) -> None:
+        """Print a line of a table, or one to copy; where it does not fit, it goes on behind ``indent`` blanks."""
+        self._narrator.plain(text, indent)
 
     def keep(self) -> None:
         """Print what happens until a signal comes; whoever ends by somebody's hand is no failure now."""

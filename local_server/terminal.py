@@ -10,8 +10,7 @@ import json
 import os
 import sys
 import time
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -19,18 +18,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from local_server.page import readable
+from local_server.tree_lines import STATES, Row, clean, duration, promise_line, rows
+from local_server.watch import follow
 
 TIMEOUT = 10.0  # seconds for an answer
-EVERY = 0.5  # seconds between two looks with --watch
-SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000  # ms
-DEEPEST = 24  # levels that are indented; deeper ones tell their level instead
-STATES = {  # of a promise: sign, colour, word
-    "PENDING": ("◌", "blue", "pending"),
-    "RESOLVED": ("✔", "green", "resolved"),
-    "REJECTED": ("✘", "red", "rejected"),
-    "REJECTED_CANCELED": ("⊘", "magenta", "canceled"),
-    "REJECTED_TIMEDOUT": ("⧖", "yellow", "timed out"),
-}
 
 Json = dict[str, Any]
 
@@ -127,6 +118,7 @@ def _node(promise: Json) -> Json:
     return {
         "func": func, "args": args, "result": readable.result(json.dumps(promise["value"])),
         "id": promise["id"], "state": promise["state"], "created": promise["createdOn"],
+        "kind": readable.kind(json.dumps(promise.get("tags", {}))), "timeout": promise["timeout"],
         "completed": promise.get("completedOn"), "where": promise.get("tags", {}).get("resonate:invoke", ""),
     }  # fmt: skip
 
@@ -134,81 +126,6 @@ def _node(promise: Json) -> Json:
 def _default_server() -> str:
     host = os.getenv("RESONATE_HOST_STORE") or os.getenv("RESONATE_HOST") or "http://localhost"
     return f"{host}:{os.getenv('RESONATE_PORT_STORE') or '8001'}"
-
-
-def duration(ms: float) -> str:
-    """Show a duration as the page does."""
-    if ms < SECOND:
-        return f"{max(0, round(ms))} ms"
-    if ms < MINUTE:
-        return f"{ms / SECOND:.{2 if ms < 10 * SECOND else 1}f} s"
-    if ms < HOUR:
-        return f"{ms // MINUTE:.0f} m {ms % MINUTE // SECOND:.0f} s"
-    return f"{ms // HOUR:.0f} h {ms % HOUR // MINUTE:.0f} m"
-
-
-def clean(text: str) -> str:
-    """Make text harmless for a terminal: no control characters, whatever a promise is called."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs") else c for c in text)
-
-
-def _sign(state: str) -> str:
-    sign, colour, _ = STATES.get(state, ("?", "white", state))
-    return click.style(sign, fg=colour)
-
-
-def _tree_lines(view: Json) -> Iterator[str]:
-    """Draw a tree; the branches of a row tell whether further children follow on each level above it."""
-    nodes, open_levels = view["nodes"], set[int]()
-    last_of_level: dict[int, int] = {}
-    follows: list[bool] = [False] * len(nodes)  # whether a sibling comes later
-    for place in range(len(nodes) - 1, -1, -1):
-        level = nodes[place].get("level", 0)
-        follows[place] = level in last_of_level
-        last_of_level = {deep: at for deep, at in last_of_level.items() if deep <= level}
-        last_of_level[level] = place
-    for node, more in zip(nodes, follows, strict=True):
-        level = node.get("level", 0)
-        (open_levels.add if more else open_levels.discard)(level)
-        yield _branch(level, open_levels, more=more) + _line(node, view["now"])
-    if view["more"]:
-        yield click.style(f"... the first {len(nodes)} of this tree", dim=True)
-
-
-def _branch(level: int, open_levels: set[int], *, more: bool) -> str:
-    if level == 0:
-        return ""
-    if level > DEEPEST:
-        return click.style("  " * DEEPEST + f"{level} ", dim=True)
-    above = "".join("│ " if deep in open_levels else "  " for deep in range(1, level))
-    return click.style(above + ("├ " if more else "└ "), dim=True)
-
-
-def _line(node: Json, now: int) -> str:
-    completed = node.get("completed")
-    call = f"{node['func']}({node.get('args', '')})" if node.get("func") else ""
-    taken = sum(1 for run in node.get("runs", []) if run.get("lost"))
-    notes = [
-        duration((now if completed is None else completed) - node["created"]),
-        STATES.get(node["state"], ("", "", node["state"]))[2] if node["state"] != "RESOLVED" else "",
-        node.get("where", ""),
-        f"{node['attempts']} attempts, lost: {node['runs'][0].get('lost') or 'see --json'}" if taken else "",
-        "shared" if node.get("shared") else "",
-        "shown above" if node.get("again") else "",
-    ]
-    dim = click.style("  ".join(clean(note) for note in notes if note), dim=True)
-    result = f" → {clean(node['result'])}" if node.get("result") else ""
-    return f"{_sign(node['state'])} {clean(node['id'])} {clean(call)}{result}  {dim}"
-
-
-def _watch(draw: Callable[[], bool]) -> None:
-    """Draw anew until it says that nothing more will change."""
-    while True:
-        if sys.stdout.isatty():
-            click.clear()
-        if draw():
-            return
-        time.sleep(EVERY)
 
 
 _server_option = click.option(
@@ -225,14 +142,29 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @_server_option
 def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
     """Show the calls below the promise ID, who ran them, and how long they took."""
-    remote = Server(server)
+    remote, seen = Server(server), False
 
-    def draw() -> bool:
-        view = remote.tree(promise_id)
-        click.echo(json.dumps(view) if as_json else "\n".join(_tree_lines(view)))
-        return not watch or all(node.get("completed") is not None for node in view["nodes"])
+    def look() -> list[Row] | None:
+        nonlocal seen
+        try:
+            view = remote.tree(promise_id)
+        except ServerError as error:
+            if error.status or not seen:
+                raise
+            return None  # it was there before: it may come back
+        seen = True
+        if not as_json:
+            return list(rows(view))
+        pending = any(node.get("completed") is None for node in view["nodes"])
+        return [Row(json.dumps(view), 0, pending, (promise_id, view["nodes"]), json.dumps(view))]
 
-    _watch(draw)
+    if not watch:
+        click.echo("\n".join(row.text for row in look() or ()))
+        return
+    try:
+        follow(look, screen=sys.stdout.isatty() and not as_json)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 @click.command()
@@ -250,7 +182,7 @@ def promises(pattern: str, state: str | None, limit: int, server: str, *, as_jso
         return
     now = time.time_ns() // 1_000_000
     for promise in found:
-        click.echo(_line(_node(promise), now))
+        click.echo(promise_line(_node(promise), now))
 
 
 @click.command()

@@ -210,4 +210,5 @@ def test_a_port_in_use_is_one_clear_line_and_exit_1(stage: Stage, start: Callabl
     port = stage.url.rpartition(":")[2]
     second = start("second gateway", "-m", "async_rpc.gateway", "--port", port)
     assert second.wait() == 1
-    assert second.lines == [f"Error: cannot listen on 127.0.0.1:{port}: Address already in use"]
+    way_out = f"another port: --port {int(port) + 1}"
+    assert second.lines == [f"Error: cannot listen on 127.0.0.1:{port}: Address already in use; {way_out}"]

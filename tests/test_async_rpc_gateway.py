@@ -6,13 +6,19 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
+from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
 from async_rpc_stage import DEADLINE, Stage
+from resonate.stores import RemoteStore
 from wire_client import until
 
+from async_rpc.groups import Groups
 from local_server.testing import Child, LocalServer
 
 
@@ -57,16 +63,29 @@ def test_more_callers_than_may_wait_are_sent_away_at_once_with_the_id(stage: Sta
 
 def test_a_wait_ends_with_504_and_the_id_and_the_request_sent_again_gets_the_result(stage: Stage) -> None:
     stage.gateway("--wait", "1")
+    stage.service("b", "--delay", "2")
     answer = stage.post("await-chain", "late")
     assert answer.status_code == 504
     assert answer.headers["Promise-Id"] == "await-chain.late"
     assert answer.json() == {
-        "error": "no result within 1 s; the work goes on, send the same request again for its result",
+        "error": "no result within 1 s: nobody serves service-a, service-c (uv run a, uv run c); "
+        "the work goes on, send the same request again for its result",
         "promise_id": "await-chain.late",
     }
-    stage.services("abc")
+    stage.services("ac")
     stage.wait_for_promise("await-chain.late", "RESOLVED")
     assert stage.post("await-chain", "late").json() == {"message": 3}
+    slow = stage.post("await-chain", "slow").json()["error"]
+    assert slow.startswith("no result within 1 s: service-a, service-b, service-c take longer; the work goes on")
+
+
+def test_of_a_server_that_does_not_tell_who_works_for_it_nothing_is_said(tmp_path: Path) -> None:
+    answers = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))  # 404 for /ui/workers, as the official one
+    with ThreadingHTTPServer(("127.0.0.1", 0), answers) as official:
+        Thread(target=official.serve_forever, daemon=True).start()
+        store = RemoteStore("http://127.0.0.1", str(official.server_port))
+        assert Groups(store).missing(("service-a",), grace=60) == []
+        official.shutdown()
 
 
 def test_a_server_that_is_gone_is_503_at_once_and_the_gateway_recovers_by_itself(stage: Stage) -> None:
@@ -109,7 +128,8 @@ def test_the_gateway_is_killed_while_it_waits_and_the_request_sent_again_attache
 def test_the_gateway_is_killed_before_cog_runs_and_cog_runs(stage: Stage) -> None:
     gateway = stage.gateway()
     stage.services("de")
-    assert stage.post("detached-chain").json() == {"message": "detached-chain started"}
+    note = "nobody serves service-f (uv run f)"
+    assert stage.post("detached-chain").json() == {"message": "detached-chain started", "note": note}
     gateway.kill()
     f = stage.service("f")
     f.wait_for("cog ends the chain with 3", timeout=DEADLINE)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from async_rpc.gateway import NEEDS
+
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(
     r"^\| `(?P<command>[a-z])` \| `(?P<group>[^`]+)` \| `(?P<function>[^`]+)` \|(?P<callees>[^|]*)\|$", re.MULTILINE
@@ -64,6 +66,14 @@ def test_every_callee_is_a_function_of_the_group_that_is_called(letter: str) -> 
     for _, function, group in callees_of(module_of(letter)):
         registered = functions_of(module_of(group.removeprefix("service-")))
         assert [signature.partition("(")[0] for signature in registered] == [function]
+
+
+@pytest.mark.parametrize("needs", NEEDS.values(), ids=NEEDS)
+def test_the_gateway_knows_the_groups_through_which_each_call_goes(needs: tuple[str, ...]) -> None:
+    reached = [needs[0]]
+    for group in reached:
+        reached += [callee for _, _, callee in callees_of(module_of(group[-1]))]
+    assert reached == list(needs)
 
 
 @pytest.mark.parametrize("letter", "abcdefghi")

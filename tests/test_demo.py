@@ -2,15 +2,12 @@
 
 import math
 import os
-import pty
 import random
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -21,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from terminal_stage import Terminal
 
 from demo.stage import ROOT
 from local_server.testing import Child
@@ -57,43 +55,6 @@ class House:
             return process.environ().get(MARK) == self.mark
         except psutil.Error:  # it has just ended, or is somebody else's
             return False
-
-
-class Terminal:
-    """A command in a pseudo-terminal of its own, which turns Ctrl-C into SIGINT as any terminal does."""
-
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        self.output = ""
-        self._keys, end = pty.openpty()
-        # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
-        shell = ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(end)]
-        self.process = subprocess.Popen(
-            [*shell, *argv], stdin=end, cwd=ROOT, env={**os.environ, **env}, start_new_session=True
-        )
-        os.close(end)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while chunk := os.read(self._keys, 65536):
-                self.output += chunk.decode()
-        except OSError:
-            pass  # how Linux reports that the last process has left the terminal
-        os.close(self._keys)
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while text not in self.output:
-            assert self._reader.is_alive(), self.output
-            assert time.monotonic() < deadline, self.output
-            self._reader.join(0.1)
-
-    def press_ctrl_c(self) -> int:
-        """Press it, and return the exit status of the command."""
-        os.write(self._keys, b"\x03")
-        self._reader.join(DEADLINE)
-        return self.process.wait(DEADLINE)
 
 
 @pytest.fixture
@@ -184,10 +145,12 @@ def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
     rows = table_of(demo.output, "three requests")
     check_table(rows, calls, "service-b", recovery("service-b", "bar runs as"))
     assert rows["run twice"][0].startswith("await-chain.2: service-b, then service-b #2; ")
+    end = demo.lines[demo.lines.index("The end; nothing is left of it. To try next:") :]
+    assert [line.split("  ")[2] for line in end[1:-1]] == ["uv run demo --keep", "uv run async-rpc"]
 
 
 def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_ctrl_c(house: House) -> None:
-    terminal = Terminal([DEMO, "factorial", "--keep"], house.env)
+    terminal = Terminal([DEMO, "factorial", "--keep"], house.env, lines=24, columns=80)
     terminal.wait_for("which calculates factorial of 5)")
     terminal.wait_for("# worker-3" if "(worker-3" not in terminal.output else "# worker-2")
     lines = re.findall(rf"{ESCAPE}\[(\d+)m *[\d.]+  (\S+) ", terminal.output)
@@ -195,12 +158,11 @@ def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_
     assert {"demo", "worker-1", "worker-2", "worker-3", "client"} <= set(colors)
     assert len(set.union(*colors.values())) == len(colors)  # one each, none shared
 
-    export = re.search(r"export (.*)\r\n", terminal.output)
+    exports = re.findall(r"export (\w+)=(\S+)\r\n", terminal.output)
     command = re.search(r"uv run (factorial_client\.py \d+)\r\n", terminal.output)
-    assert export
+    assert len(exports) == 3
     assert command
-    env = dict(word.split("=", 1) for word in shlex.split(export[1]))
-    by_hand = Child.python("by hand", *command[1].split(), env={**house.env, **env})
+    by_hand = Child.python("by hand", *command[1].split(), env={**house.env, **dict(exports)})
     assert by_hand.wait(DEADLINE) == 0, by_hand.output
     n = int(command[1].split()[1])
     assert by_hand.lines[-1] == f"Result: {math.factorial(n)}"
@@ -212,6 +174,10 @@ def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_
     terminal.wait_for(f"{name} (pid {worker}) has ended with status -9")
     assert terminal.press_ctrl_c() == 0
     house.check_clean(terminal.output)
+    lines = re.sub(rf"{ESCAPE}\[\d+m", "", terminal.output).split("\r\n")
+    assert max(map(len, lines)) <= 80
+    assert lines[1].endswith("factorial: three workers, 0.5 s of work a step,")
+    assert lines[2] == " " * 20 + "factorial(10); one of them will be killed"
 
 
 def test_no_color_is_plain_in_a_terminal_and_ctrl_c_in_the_play_ends_with_130(house: House) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import requests
 from resonate import Resonate
 from resonate.options import Options
+from terminal_stage import Terminal
 from wire_client import until
 
 from local_server.testing import Child, ChildError, LocalServer
@@ -120,10 +122,11 @@ def test_with_no_worker_left_a_new_one_takes_over_at_once(worker: Start, client:
 
 def test_work_that_is_asked_for_before_any_worker_is_there_starts_with_the_first(worker: Start, client: Start) -> None:
     waiting = client(4)
-    waiting.wait_for("waiting for factorial-4")
+    waiting.wait_for("waiting for factorial-4", times=2)
     only = worker("w1")
     only.wait_for(r"of 4$", timeout=LEASE / 2)
     assert result(waiting) == math.factorial(4)
+    assert waiting.count("^Nobody serves the group factorial-worker; .*: uv run factorial_worker.py$") == 1
 
 
 def test_a_client_that_comes_back_after_kill_9_attaches(worker: Start, client: Start) -> None:
@@ -145,6 +148,19 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(worker: Start, cl
     assert "Traceback" not in waiting.output
     only.wait_for(r"of 1$")
     assert result(client(5)) == math.factorial(5)
+
+
+def test_in_a_terminal_one_line_counts_the_seconds_and_ctrl_c_takes_its_place(
+    server: LocalServer, worker: Start
+) -> None:
+    worker("w1", "--delay", "100")
+    terminal = Terminal([sys.executable, "factorial_client.py", "5"], server.env)
+    until(lambda: terminal.output.count("waiting for factorial-5") >= 3)
+    assert terminal.press_ctrl_c() == 130
+    counted, told = terminal.output.rsplit("\r\x1b[K", 1)
+    assert re.fullmatch(r"(\r\x1b\[K\d+ s: waiting for factorial-5 \(Ctrl-C leaves it running\)\r){3,}\^C", counted)
+    assert "Nobody serves" not in terminal.output
+    assert told.endswith("to come back to it: uv run factorial_client.py 5\r\n")
 
 
 def test_server_killed_mid_run_loses_nothing(server: LocalServer, worker: Start, client: Start) -> None:
@@ -228,8 +244,6 @@ def test_worker_paused_beyond_its_lease_exits_and_the_result_is_right(worker: St
 def test_results_beyond_the_digits_that_python_converts_by_default_are_printed(
     server: LocalServer, worker: Start, client: Start
 ) -> None:
-    import sys  # noqa: PLC0415
-
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:

@@ -2,14 +2,18 @@
 
 import json
 import re
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
+from terminal_stage import Terminal
+from wire_client import until
 
 from local_server.testing import Child, LocalServer
 
@@ -89,16 +93,70 @@ def test_tree_shows_calls_states_times_and_who_ran_them(run: Run) -> None:
     assert [(node["id"], node["state"]) for node in nodes] == [("factorial-2", "RESOLVED"), ("factorial-1", "RESOLVED")]
 
 
-def test_watch_follows_a_tree_until_it_is_completed(server: LocalServer, start: Callable[..., Child]) -> None:
-    create(server, "top")
-    create(server, "inner", parent="top")
-    watch = start("watch", "-m", "local_server", "tree", "top", "--watch")
-    watch.wait_for("◌ inner", times=2)
-    for promise_id in ("inner", "top"):
+def complete(server: LocalServer, *promises: str) -> None:
+    for promise_id in promises:
         requests.patch(f"{server.url}/promises/{promise_id}", json={"state": "RESOLVED"}, timeout=10).raise_for_status()
+
+
+def test_in_a_pipe_watch_prints_the_tree_and_then_what_changes(
+    tmp_path: Path, children: list[Child], start: Callable[..., Child]
+) -> None:
+    own = LocalServer(tmp_path)  # to be killed
+    children.append(own.child)
+    create(own, "top")
+    create(own, "inner", parent="top")
+    create(own, "last", parent="top")
+    watch = start("watch", "-m", "local_server", "tree", "top", "--watch", "--server", own.url)
+    watch.wait_for("◌ last")
+    complete(own, "inner")
+    watch.wait_for("^✔ inner")
+    own.kill()
+    watch.wait_for("^the server is away; this goes on when it is back$")
+    own.start()
+    children.append(own.child)
+    complete(own, "last", "top")
     assert watch.wait() == 0
-    assert "✔ top" in watch.lines[-2]
-    assert "✔ inner" in watch.lines[-1]
+    told = [line.split(" work(")[0] for line in watch.lines]
+    assert told[:5] == ["◌ top", "├ ◌ inner", "└ ◌ last", "✔ inner", "the server is away; this goes on when it is back"]
+    assert sorted(told[5:]) == ["✔ last", "✔ top"]
+
+
+def test_on_a_terminal_watch_fits_keeps_what_is_pending_in_sight_and_leaves_silently(server: LocalServer) -> None:
+    create(server, "tall")
+    for n in range(40):
+        create(server, f"tall.{n}", parent="tall")
+    complete(server, *(f"tall.{n}" for n in range(40) if n != 5))
+    argv = [sys.executable, "-m", "local_server", "tree", "tall", "--watch", "--server", server.url]
+    terminal = Terminal(argv, {}, lines=12, columns=60)
+    until(lambda: terminal.output.count("\x1b[H\x1b[?7l") >= 2)  # drawn over itself, its lines cut at the edge
+    assert terminal.press_ctrl_c() == 130
+    *_, frame, after = (
+        re.sub(r"\x1b\[(K|[\d;]*m)", "", terminal.output).split("\x1b[H\x1b[?7l")[-1].split("\x1b[?7h\x1b[J")
+    )
+    assert after.strip() in ("", "^C")
+    lines = frame.splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith("◌ tall ")
+    assert lines[1] == "… 5 more"
+    assert lines[2].startswith("├ ◌ tall.5 ")
+    assert lines[3] == "… 28 more"
+    assert [line.split()[2] for line in lines[4:10]] == [f"tall.{n}" for n in range(34, 40)]
+    assert lines[10] == "2 of 41 pending; Ctrl-C ends this view, not the run"
+
+
+def test_a_call_within_a_worker_and_a_sleep_have_names(server: LocalServer, run: Run) -> None:
+    create(server, "order")
+    tags = {"resonate:scope": "local", "resonate:parent": "order"}
+    at = datetime.now().astimezone() + timedelta(hours=1)
+    for body in (
+        {"id": "order.1", "timeout": 2**50, "tags": tags},
+        {"id": "order.2", "timeout": int(at.timestamp() * 1000), "tags": {"resonate:timeout": "true"}},
+    ):
+        requests.post(f"{server.url}/promises", json=body, timeout=10).raise_for_status()
+    _, call, sleep = run("tree", "order").lines
+    assert call.startswith("├ ◌ order.1 a local call  ")
+    assert re.match(rf"└ ◌ order\.2 a sleep until (\S+ )?{at:%H:%M:%S}  ", sleep)
+    assert run("promises", "order.2").output.startswith("◌ order.2 a sleep until ")
 
 
 def test_a_tree_shows_siblings_and_what_is_shared(server: LocalServer, run: Run) -> None:
