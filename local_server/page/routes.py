@@ -17,7 +17,7 @@ from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
-from local_server.store.store import like
+from local_server.store.searches import like
 
 PAGE = 50  # roots
 SLICE = 5_000  # roots looked at in one turn

@@ -20,6 +20,9 @@ def parameters(kind: type[Struct]) -> str:
     return ", ".join(f":{name}" for name in kind.__struct_fields__)
 
 
+PROMISE, CALLBACK, TASK, SCHEDULE = columns(Promise), columns(Callback), columns(Task), columns(Schedule)
+
+
 def as_raw(text: str | None) -> Raw | None:
     """Take JSON as it is stored."""
     return None if text is None else Raw(text)

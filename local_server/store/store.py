@@ -9,11 +9,20 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from local_server.model import DEATH, Callback, Promise, PromiseState, Schedule, Task
+from local_server.model import DEATH, Callback, Promise, Schedule, Task
 from local_server.store.database import Place, connect
-from local_server.store.rows import as_callback, as_promise, as_schedule, as_task, columns, parameters
+from local_server.store.rows import (
+    CALLBACK,
+    PROMISE,
+    SCHEDULE,
+    TASK,
+    as_callback,
+    as_promise,
+    as_schedule,
+    as_task,
+    parameters,
+)
 
-PROMISE, CALLBACK, TASK, SCHEDULE = columns(Promise), columns(Callback), columns(Task), columns(Schedule)
 # Of a task that is stored, these columns change.
 CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
             "completed_on")  # fmt: skip
@@ -23,17 +32,6 @@ INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
 UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
 LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
-# Of a search: a slice of the rows, by id, and by tags if any are wanted.
-MATCHES = """WHERE sort < :below AND sort >= :below - :depth AND id LIKE :like ESCAPE '\\'
-    AND (:wanted IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
-        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value)))"""
-
-
-def like(pattern: str) -> str:
-    """Turn the wire's pattern, in which only * is special, into one for LIKE ... ESCAPE."""
-    for special in "\\%_":
-        pattern = pattern.replace(special, "\\" + special)
-    return pattern.replace("*", "%")
 
 
 class Store:
@@ -121,23 +119,6 @@ class Store:
             {"now": now, "limit": limit},
         )
         return [as_promise(row) for row in rows]
-
-    def search_promises(
-        self, pattern: str, states: tuple[PromiseState, ...], tags: str | None, below: int, depth: int, limit: int
-    ) -> list[tuple[int, Promise]]:
-        """Return (sort, promise) of at most ``limit`` that match, among the ``depth`` newest below the sort ``below``.
-
-        ``tags`` is a JSON object of those that must be there, with these values.
-        """
-        rows = self.db.execute(
-            f"""SELECT sort, {PROMISE} FROM promises {MATCHES} AND (:any OR state IN (:s0, :s1, :s2))
-                ORDER BY sort DESC LIMIT :limit""",
-            {
-                "below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit,
-                "any": not states, **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
-            },
-        )  # fmt: skip
-        return [(row[0], as_promise(row[1:])) for row in rows]
 
     def last(self, table: str) -> int:
         """Return the highest sort in ``promises`` or ``schedules``, 0 when it is empty."""
@@ -292,16 +273,6 @@ class Store:
             {"now": now, "limit": limit},
         )
         return [as_schedule(row) for row in rows]
-
-    def search_schedules(
-        self, pattern: str, tags: str | None, below: int, depth: int, limit: int
-    ) -> list[tuple[int, Schedule]]:
-        """Return (sort, schedule), as for promises."""
-        rows = self.db.execute(
-            f"SELECT sort, {SCHEDULE} FROM schedules {MATCHES} ORDER BY sort DESC LIMIT :limit",
-            {"below": below, "depth": depth, "like": like(pattern), "wanted": tags, "limit": limit},
-        )
-        return [(row[0], as_schedule(row[1:])) for row in rows]
 
     # processes and deadlines
 

@@ -15,6 +15,7 @@ from local_server.rules import promises, schedules, tasks
 from local_server.rules.workers import OsProcess
 from local_server.store.database import LOG_BYTES
 from local_server.store.errors import StoreError, StoreInUseError
+from local_server.store.searches import Searches, Wanted
 from local_server.store.store import Store
 
 # A database in full use: ended and pending promises, tasks of every state, on behalf of many workers and clients.
@@ -90,8 +91,13 @@ def everything_once(stage: Stage) -> None:
     stage.do(schedules.get, "s")
     stage.do(schedules.delete, "s")
     refused(lambda: stage.do(tasks.fence, "nothing", 1))
-    stage.store.search_promises("r*", ("PENDING",), '{"a":"b"}', stage.store.last("promises") + 1, 1, 1)
-    stage.store.search_schedules("r*", None, stage.store.last("schedules") + 1, 1, 1)
+    searches, wanted = Searches(stage.store.db), Wanted("r*", ("PENDING",), '{"a":"b"}')
+    searches.promises(wanted, stage.store.last("promises") + 1, 1, 1)
+    searches.schedules(wanted, stage.store.last("schedules") + 1, 1, 1)
+    searches.any_id("r", "s")
+    searches.ids(wanted, "r", "s", 1, range(1, 10))
+    searches.pending(START, 1)
+    searches.at(wanted, [1], 1)
 
 
 def test_every_statement_of_requests_and_of_the_clock_finds_its_rows_by_an_index() -> None:
@@ -214,5 +220,5 @@ def test_a_search_takes_every_character_but_the_star_for_itself() -> None:
     for name in ("a%b", "a_b", "axb", "a\\b", "A_B"):
         stage.create(name)
     for pattern, expected in {"a%b": ["a%b"], "a_b": ["A_B", "a_b"], "a\\*": ["a\\b"], "*": 5}.items():
-        found = [promise.id for _, promise in stage.store.search_promises(pattern, (), None, 10, 10, 10)]
+        found = [promise.id for _, promise in Searches(stage.store.db).promises(Wanted(pattern), 10, 10, 10)]
         assert found == expected or len(found) == expected
