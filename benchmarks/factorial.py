@@ -72,13 +72,11 @@ def served(kind: str, running: tuple[int, int] | None) -> Iterator[LocalServer |
 
 @contextmanager
 def workers(
-    env: dict[str, str], *options: str, on_line: Callable[[str, str], None] | None = None
-) -> Iterator[list[Child]]:
+    env: dict[str, str], *options: str, script: str = "factorial_worker.py",
+    on_line: Callable[[str, str], None] | None = None,
+) -> Iterator[list[Child]]:  # fmt: skip
     """Run three workers."""
-    children = [
-        Child.python(f"w{i}", "factorial_worker.py", "--id", f"w{i}", *options, env=env, on_line=on_line)
-        for i in range(3)
-    ]
+    children = [Child.python(f"w{i}", script, "--id", f"w{i}", *options, env=env, on_line=on_line) for i in range(3)]
     try:
         for child in children:
             child.wait_for("is ready")
@@ -200,14 +198,15 @@ def measure(
         "step, n = 100, in SDK calls": Samples("calls"),
         "server CPU a step": Samples("ms"),
         "workers CPU a step": Samples("ms"),
+        "step, kept connections": Samples("ms"),
         "stored result, asked again": Samples("ms"),
         "create + complete, 8 callers": Samples("requests/s"),
         "taken over after kill -9": Samples("s"),
     }
     factorials = Factorials(env, first)
-    with workers(env) as children:
-        factorials.compute(factorials.fresh(20))  # everything is loaded and connected then
-        for _ in range(rounds):
+    for _ in range(rounds):
+        with workers(env) as children:
+            factorials.compute(factorials.fresh(20))  # everything is loaded and connected then
             call_ms = sdk_call_ms(constant_url)
             table["SDK call, constant server"].values.append(call_ms)
             table["step, n = 50"].values.append(factorials.compute(factorials.fresh(50)) / 50 * 1000)
@@ -218,6 +217,9 @@ def measure(
             table["server CPU a step"].values.append((cpu_ms(server) - before[0]) / 100)
             table["workers CPU a step"].values.append((cpu_ms(*children) - before[1]) / 100)
             table["stored result, asked again"].values.append(factorials.compute(n) * 1000)
+        with workers(env, script="benchmarks/kept_worker.py"):
+            factorials.compute(factorials.fresh(20))
+            table["step, kept connections"].values.append(factorials.compute(factorials.fresh(100)) / 100 * 1000)
     for _ in range(rounds):
         table["create + complete, 8 callers"].values.append(requests_per_second(env))
         table["taken over after kill -9"].values.append(recovery(env, factorials))
