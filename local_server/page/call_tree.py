@@ -10,8 +10,9 @@ from local_server import errors
 from local_server.engine import Engine
 from local_server.errors import Refusal
 from local_server.page import views
-from local_server.page.queries import Queries, Row
+from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
+from local_server.store.engines import Row
 
 NODES = 2_000  # promises of a tree that are shown unless more are asked for
 MOST_NODES = 10_000

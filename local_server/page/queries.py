@@ -4,29 +4,25 @@ Every statement finds its rows by an index, and reads at most as many as it is t
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 from local_server.model import DEATH, invoke_id, notify_id, resume_id
+from local_server.store.engines import Database, Row
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise
 SHOWN_VALUE = 65_536  # in the details of one promise
 
-Row = sqlite3.Row
-
 
 class Queries:
     """Reads for people, over the connection of the store."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
 
     def _rows(self, sql: str, **values: object) -> list[Row]:
-        cursor = self._db.cursor()
-        cursor.row_factory = sqlite3.Row
-        return cursor.execute(sql, values).fetchall()
+        return self._db.named(sql, values)
 
     def roots(self, like: str, states: tuple[str, ...], below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
         """Return matches among the ``depth`` newest roots with a sort below ``below``, and where to go on (0: nowhere).
@@ -85,9 +81,9 @@ class Queries:
     def lost(self, tasks: Iterable[str]) -> list[Row]:
         """Return the claims of these tasks that were lost, in their order."""
         return self._rows(
-            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value
+            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value ->> 0
                 ORDER BY l.task, l.counter""",
-            ids=json.dumps(list(tasks)),
+            ids=json.dumps([[one] for one in tasks]),
         )
 
     def promise(self, promise_id: str) -> Row | None:
@@ -127,7 +123,8 @@ class Queries:
     def tasks(self, ids: Iterable[str]) -> dict[str, Row]:
         """Return tasks by their ids."""
         rows = self._rows(
-            "SELECT t.* FROM json_each(:ids) one CROSS JOIN tasks t ON t.id = one.value", ids=json.dumps(list(ids))
+            "SELECT t.* FROM json_each(:ids) one CROSS JOIN tasks t ON t.id = one.value ->> 0",
+            ids=json.dumps([[one] for one in ids]),
         )
         return {row["id"]: row for row in rows}
 
@@ -145,7 +142,7 @@ class Queries:
                     break
                 row: Any = self._rows(
                     """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
-                        WHERE waits_for = :queue LIMIT :limit) WHERE kind <> 'notify'""",
+                        WHERE waits_for = :queue LIMIT :limit) AS some WHERE kind <> 'notify'""",
                     queue=queue, limit=limit,
                 )[0]  # fmt: skip
                 if row["tasks"]:
@@ -162,7 +159,7 @@ class Queries:
             """SELECT * FROM (SELECT root, not_before, recipient, created_on, (SELECT count(*) FROM lost_claims l
                     WHERE l.task = t.id AND l.reason LIKE :death) AS deaths
                 FROM (SELECT * FROM tasks WHERE not_before IS NOT NULL ORDER BY not_before LIMIT :looked_at) t
-                WHERE counter > 1) WHERE deaths > 0 LIMIT :limit""",
+                WHERE counter > 1) AS retried WHERE deaths > 0 LIMIT :limit""",
             death=f"{DEATH}%", looked_at=looked_at, limit=limit,
         )  # fmt: skip
 

@@ -1,7 +1,6 @@
 """The routes of the page: its files, the JSON behind it, and its event stream."""
 
 import re
-import sqlite3
 from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib.resources import files
@@ -17,6 +16,7 @@ from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
+from local_server.store.engines import Row
 from local_server.store.searches import like
 
 PAGE = 50  # roots
@@ -117,7 +117,7 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
         raise Refusal(BAD_REQUEST, f"q: found {len(wanted)} characters; expected at most {LONGEST}")
     found: list[views.Node] = []
 
-    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[sqlite3.Row]]:
+    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[Row]]:
         return Queries(turn.store.db).roots(pattern, states, below, SLICE, limit)
 
     while below and len(found) < limit:

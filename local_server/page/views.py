@@ -3,7 +3,6 @@
 Times are ms since the epoch.
 """
 
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from local_server.page.queries import Queries
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Workers
+from local_server.store.engines import Row
 
 LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
 WORKERS = 200
@@ -61,7 +61,7 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def root(row: sqlite3.Row) -> Node:
+def root(row: Row) -> Node:
     """Show a promise in the list of roots."""
     return _node(row)
 
@@ -196,7 +196,7 @@ def _connected(workers: Workers, queue: str) -> bool:
     )
 
 
-def _node(row: sqlite3.Row) -> Node:
+def _node(row: Row) -> Node:
     func, args = readable.call(row["param"])
     return Node(
         row["id"],
@@ -210,13 +210,13 @@ def _node(row: sqlite3.Row) -> Node:
     )
 
 
-type TaskHistory = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
+type TaskHistory = tuple[Row, list[Row]]  # a task, and the claims of it that were lost
 
 
 def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
     """Return the tasks that run the function of each promise, the oldest first."""
     tasks = queries.tasks_of(promises, limit)
-    lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    lost: dict[str, list[Row]] = defaultdict(list)
     for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
         lost[claim["task"]].append(claim)
     found: dict[str, list[TaskHistory]] = defaultdict(list)
@@ -225,7 +225,7 @@ def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str
     return found
 
 
-def detailed(turn: Turn, row: sqlite3.Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
+def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
     """Show a promise with its runs, and where it is."""
     node = _node(row)
     for task, lost in history:

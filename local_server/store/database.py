@@ -4,10 +4,13 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from local_server.store import inspection
+from local_server.store.engines import Row
 from local_server.store.errors import StoreError, StoreMovedError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
 
@@ -28,7 +31,31 @@ APART = 0.1  # seconds between two looks at whether the file is still there
 PRIVATE = 0o600  # of every file that is made here, whatever the umask; those that are there keep their mode
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
+class Sqlite(sqlite3.Connection):
+    """A connection as ``engines.Database`` wants it.
+
+    Attributes:
+        place: where its file is.
+    """
+
+    place: "Place"
+
+    def named(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
+        """Return rows whose columns have names."""
+        cursor = self.cursor()
+        cursor.row_factory = sqlite3.Row
+        return cursor.execute(sql, values).fetchall()
+
+    def check(self) -> None:
+        """Look whether the file is still where it was."""
+        self.place.check()
+
+    def unsure(self) -> bool:
+        """Tell that a fault is always that of the statement which raised it."""
+        return False
+
+
+def connect(path: Path | None) -> Sqlite:
     """Open or create the database, and its tables; ``None`` keeps it in memory.
 
     A file that is not ours, or of a newer version, or damaged, is left as it is.
@@ -37,19 +64,20 @@ def connect(path: Path | None) -> sqlite3.Connection:
         StoreInUseError: another process has the file; the message names it.
         StoreError: the file cannot be used; the message says why.
     """
-    if path is None:
-        return _open(":memory:", f"{inspection.schema()}; {_mark(VERSION)}")
-    path = real(path)
     try:
-        version = inspection.version(path)
-        if version is None:
-            _create(path)
-            return _open_file(path, f"{inspection.schema()}; {_mark(VERSION)}")
-        if version == VERSION:
-            return _open_file(path, "")
-        return _migrate(path, version)
+        db = _open(":memory:", f"{inspection.schema()}; {_mark(VERSION)}") if path is None else _connect(real(path))
     except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
-        raise of_sqlite(path, error) from None
+        raise of_sqlite(path or Path(":memory:"), error) from None
+    db.place = Place(path)
+    return db
+
+
+def _connect(path: Path) -> Sqlite:
+    version = inspection.version(path)
+    if version is None:
+        _create(path)
+        return _open_file(path, f"{inspection.schema()}; {_mark(VERSION)}")
+    return _open_file(path, "") if version == VERSION else _migrate(path, version)
 
 
 class Place:
@@ -88,7 +116,7 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _open_file(path: Path, sql: str) -> sqlite3.Connection:
+def _open_file(path: Path, sql: str) -> Sqlite:
     log_is_new = not log_of(path).exists()
     db = _open(path, sql, log_of(path) if log_is_new else None)
     try:
@@ -99,10 +127,10 @@ def _open_file(path: Path, sql: str) -> sqlite3.Connection:
     return db
 
 
-def _open(name: str | Path, sql: str, new_log: Path | None = None) -> sqlite3.Connection:
+def _open(name: str | Path, sql: str, new_log: Path | None = None) -> Sqlite:
     """Open a database as the server does, and run SQL in one transaction."""
     # timeout 0: a file that another server holds is refused at once
-    db = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False, factory=Sqlite)
     try:
         db.executescript(f"{PRAGMAS} BEGIN EXCLUSIVE; COMMIT;")  # that takes the lock, and opens the log
         if new_log:
@@ -118,7 +146,7 @@ def _mark(version: int) -> str:
     return f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
 
 
-def _migrate(path: Path, version: int) -> sqlite3.Connection:
+def _migrate(path: Path, version: int) -> Sqlite:
     """Give an older database the tables of today, in one transaction, after a copy of it was put beside it."""
     backup = path.with_name(f"{path.name}.version-{version}.backup")
     if backup.exists():

@@ -1,4 +1,4 @@
-"""The store: the SQL of the rules, over one SQLite connection that only the loop's thread uses.
+"""The store: the SQL of the rules, over one connection that only the loop's thread uses.
 
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
 """
@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import DEATH, Callback, Promise, Schedule, Task
-from local_server.store.database import Place, connect
+from local_server.store.database import connect
+from local_server.store.engines import Database
 from local_server.store.rows import (
     CALLBACK,
     PROMISE,
@@ -27,7 +28,8 @@ from local_server.store.rows import (
 CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
             "completed_on")  # fmt: skip
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, :parent)"
-INSERT_CALLBACK = f"INSERT OR IGNORE INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})"
+INSERT_CALLBACK = f"""INSERT INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})
+    ON CONFLICT DO NOTHING RETURNING 1"""
 INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
 UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
@@ -35,16 +37,18 @@ LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
 class Store:
-    """Promises, callbacks, tasks and schedules in one SQLite database."""
+    """Promises, callbacks, tasks and schedules in one database."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or create the database; ``None`` keeps it in memory.
+    def __init__(self, where: Path | Database | None) -> None:
+        """Open or create the database.
+
+        Args:
+            where: an SQLite file; None: SQLite in memory; or a connection, with our tables.
 
         Raises:
             StoreError: the file cannot be used; the message says why.
         """
-        self.db = connect(path)
-        self._place = Place(path)
+        self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
         self._before = 0  # changes at the beginning of the transaction
 
     def close(self) -> None:
@@ -64,11 +68,11 @@ class Store:
             StoreMovedError: it wrote something, and the file was deleted or replaced.
         """
         if self.wrote:
-            self._place.check()
+            self.db.check()
         self.db.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Take the transaction back, unless SQLite has done so itself."""
+        """Take the transaction back, unless the database has done so itself."""
         if self.db.in_transaction:
             self.db.execute("ROLLBACK")
 
@@ -107,8 +111,8 @@ class Store:
     def share_child(self, parent: str, child: str) -> None:
         """Note that the function behind ``parent`` asked for a promise that is another's child, or a root."""
         self.db.execute(
-            """INSERT OR IGNORE INTO shared_children SELECT :parent, id FROM promises
-                WHERE id = :child AND id <> :parent AND parent IS NOT :parent""",
+            """INSERT INTO shared_children SELECT :parent, id FROM promises
+                WHERE id = :child AND id <> :parent AND parent IS DISTINCT FROM :parent ON CONFLICT DO NOTHING""",
             {"parent": parent, "child": child},
         )
 
@@ -128,7 +132,7 @@ class Store:
 
     def insert_callback(self, callback: Callback) -> bool:
         """Add it; return False when the promise has one of that id, which then stays as it is."""
-        return self.db.execute(INSERT_CALLBACK, asdict(callback)).rowcount == 1
+        return bool(self.db.execute(INSERT_CALLBACK, asdict(callback)).fetchall())
 
     def take_callbacks(self, promise_id: str, limit: int) -> list[Callback]:
         """Remove callbacks of a promise, the first by their ids; return them."""
@@ -146,7 +150,7 @@ class Store:
 
     def add_unsettled(self, promise_id: str) -> None:
         """Note a completed promise with more tasks or callbacks than one turn takes."""
-        self.db.execute("INSERT OR IGNORE INTO unsettled VALUES (:id)", {"id": promise_id})
+        self.db.execute("INSERT INTO unsettled VALUES (:id) ON CONFLICT DO NOTHING", {"id": promise_id})
 
     def unsettled(self) -> str | None:
         """Return one of these."""
@@ -264,7 +268,7 @@ class Store:
 
     def delete_schedule(self, schedule_id: str) -> bool:
         """Remove it; return False when there is none of that id."""
-        return self.db.execute("DELETE FROM schedules WHERE id = :id", {"id": schedule_id}).rowcount == 1
+        return bool(self.db.execute("DELETE FROM schedules WHERE id = :id RETURNING 1", {"id": schedule_id}).fetchall())
 
     def due_schedules(self, now: int, limit: int) -> list[Schedule]:
         """Return the schedules whose next run is due, the earliest first."""
@@ -283,7 +287,8 @@ class Store:
     def set_process(self, recipient: str, pid: int, started: float) -> None:
         """Remember the process behind a worker."""
         self.db.execute(
-            "INSERT OR REPLACE INTO processes VALUES (:recipient, :pid, :started)",
+            """INSERT INTO processes VALUES (:recipient, :pid, :started)
+                ON CONFLICT (recipient) DO UPDATE SET pid = :pid, started = :started""",
             {"recipient": recipient, "pid": pid, "started": started},
         )
 
@@ -297,6 +302,6 @@ class Store:
             """SELECT min(at), (SELECT min(deadline) FROM tasks WHERE deadline IS NOT NULL) FROM (
                 SELECT min(timeout) AS at FROM promises WHERE state = 'PENDING'
                 UNION ALL SELECT min(not_before) FROM tasks WHERE not_before IS NOT NULL
-                UNION ALL SELECT min(next_run_time) FROM schedules)"""
+                UNION ALL SELECT min(next_run_time) FROM schedules) AS due"""
         )
         return wall, mono
