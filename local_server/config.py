@@ -13,5 +13,5 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8001
     poll_port: int = 8002
-    db: Path | None = Path("resonate.db")  # None: in memory
+    db: Path | str | None = Path("resonate.db")  # None: in memory; text: the URL of a database of PostgreSQL
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners

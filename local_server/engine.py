@@ -9,6 +9,10 @@ What can go wrong in a turn, and what becomes of it:
   had passed, is committed.
 - A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500. The transaction is rolled
   back and the others run again, since the writes of one request cannot be undone alone. They notice nothing.
+- It is not known which request that is, since a database elsewhere tells faults late: the turn is decided again, with
+  each statement waited for.
+- The database holds no such thing (PostgreSQL, a NUL character): that request alone is refused with 400.
+- The database is lost: nothing is answered, since nobody knows what is stored, and the engine is closed.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
   turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what.
 - Events that nobody waits for (a worker has come, a process has ended) are tried again until a turn with them is
@@ -24,11 +28,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from local_server.errors import INTERNAL_ERROR, Refusal
+from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.errors import is_of_the_file, one_line
+from local_server.store.errors import StoreLostError, UnstorableError, is_of_the_file, one_line
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -90,6 +94,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
         self._closed = False
+        self.lost = asyncio.Event()  # the database cannot be reached any more
         self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
 
     def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
@@ -150,9 +155,9 @@ class Engine:
             except Exception as error:
                 if is_of_the_file(error):  # it is the turn that cannot be stored
                     raise
-                _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
-                request.failed, self._stale = True, True
-                request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
+                self._stale = True
+                if not self.store.unsure():
+                    request.failed, request.result = True, _undecided(error)
                 self._run([one for one in self._requests if not one.failed], self._open())
                 return
 
@@ -164,7 +169,10 @@ class Engine:
             dispatch.drain(turn)
             self.store.commit()
         except Exception as error:  # noqa: BLE001 - likewise
-            self._fail(error)
+            if not is_of_the_file(error) and self.store.unsure():
+                self._decide_again()
+            else:
+                self._fail(error)
             return
         if self._trouble and self.store.wrote:
             logger.warning("turns are stored again")
@@ -178,8 +186,23 @@ class Engine:
             logger.warning("%s", warning)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
+    def _decide_again(self) -> None:
+        """Find out which request of the turn cannot be stored."""
+        self._stale = True
+        try:
+            self._run([one for one in self._requests if not one.failed], self._open())
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(error)
+        else:
+            self._commit()
+
     def _fail(self, error: Exception) -> None:
         """Take the turn back: nothing of it is stored, nothing sent, and every request of it is told to come again."""
+        if isinstance(error, StoreLostError):
+            logger.error("%s", error)
+            self._turn, self._requests, self._closed = None, [], True
+            self.lost.set()
+            return
         if repr(error) != self._trouble:
             self._trouble = repr(error)
             _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
@@ -228,15 +251,27 @@ class Engine:
         elif more:
             self.do(due.sweep, self._swept)
         else:
-            self._wake_at(*self.store.earliest())
+            self.do(lambda turn: turn.store.earliest(), self._rest)
+
+    def _rest(self, earliest: tuple[int | None, int | None] | Refusal) -> None:
+        self._wake_at(*((None, self._clock.now() + TRY_AGAIN) if isinstance(earliest, Refusal) else earliest))
 
     def close(self) -> None:
         """Commit what is open, and close the database."""
-        self._commit()
+        if not self._closed:
+            self._commit()
         self._closed = True
         if self._timer:
             self._timer.cancel()
         self.store.close()
+
+
+def _undecided(error: Exception) -> Refusal:
+    """Return the answer to a request that could not be decided."""
+    if isinstance(error, UnstorableError):
+        return Refusal(BAD_REQUEST, str(error))
+    _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
+    return Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
 
 
 def _answer(request: _Request, result: Any) -> None:

@@ -43,7 +43,7 @@ class Presence:
 
     def __init__(self, engine: Engine, descriptors: int) -> None:
         """Tell the rules of an engine; so many processes are watched by a descriptor of their own."""
-        self._engine, self._descriptors = engine, descriptors
+        self._engine, self._descriptors, self._machine = engine, descriptors, os_process.machine()
         self._watches: dict[tuple[Worker, OsProcess], Watch] = {}
         # What processes had claimed when another stream of their name opened: counters by task id.
         self._claims: dict[tuple[Worker, OsProcess], dict[str, int]] = {}
@@ -52,7 +52,7 @@ class Presence:
 
     def restore(self) -> None:
         """Watch the processes of the previous run's workers; those that have ended meanwhile are noticed at once."""
-        for name, pid, started in self._engine.store.processes():
+        for name, pid, started in self._engine.store.processes(self._machine):
             self._watch(self._engine.workers.get(*name.split("/", 1)), OsProcess(pid, started))
 
     def connect(self, group: str, member: str, stream: Stream, there: EndPoint, here: EndPoint) -> Worker:
@@ -117,7 +117,10 @@ class Presence:
             replaced.close()
         if process is None and worker.stream is None and peer.inode:
             self._free(worker, None, None)  # it had a socket here, and ended before it was found
-        if process is None or worker.stream is not stream:
+        if worker.stream is not stream:
+            return
+        if process is None:  # nor may the one before be taken for it, by the next server
+            self._engine.tell(lambda turn: turn.store.forget_process(worker.name))
             return
         if earlier and namesakes:
             logger.warning(
@@ -129,7 +132,7 @@ class Presence:
         claimed = self._claims.get((worker, earlier), {}) if earlier else {}
 
         def identified(turn: Turn) -> None:
-            turn.store.set_process(worker.name, process.pid, process.started)
+            turn.store.set_process(worker.name, process.pid, process.started, self._machine)
             for task_id in losses.created_claimed(turn, set(claimed), int(process.started * 1_000)):
                 claimed.pop(task_id, None)
 

@@ -1,12 +1,19 @@
-"""The server's process: start it, say where it listens, serve until a signal."""
+"""The server's process: start it, say where it listens, serve until a signal.
+
+On SQLite it serves at once. On PostgreSQL it first stands by until no other server serves the same database, with its
+ports closed; and when it loses the database, it closes its connections and ports and stands by again.
+"""
 
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 import sqlite3
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import NamedTuple
 
 import click
 
@@ -17,10 +24,20 @@ from local_server.http.guard import Guard
 from local_server.http.limits import Limits, give_large_blocks_back, raise_descriptor_limit
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
+from local_server.standby import stand_by
 from local_server.store.errors import StoreError, StoreInUseError
 from local_server.store.store import Store
 
 BACKLOG = 2048  # the SDK opens a connection per call
+LOOK = 1.0  # seconds between two looks at whether the database is there
+PATIENCE = 5.0  # seconds in which the server that served before may give its ports up
+
+
+class Ports(NamedTuple):
+    """The sockets on which a server listens."""
+
+    api: socket.socket
+    poll: socket.socket
 
 
 def run(config: Config) -> None:
@@ -47,47 +64,87 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(config: Config) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if not isinstance(config.db, str):
+        async with _ports(config) as ports:
+            with contextlib.closing(Store(config.db)) as store:
+                await _serve_from(store, config, ports, stop)
+        return
+    name = f"local-server {config.host}:{config.port} pid {os.getpid()} on {socket.gethostname()}"
+    served = False
+    while database := await stand_by(config.db, name, stop, served=served):
+        served = True
+        with contextlib.closing(Store(database)) as store:
+            async with _ports(config, PATIENCE) as ports:
+                await _serve_from(store, config, ports, stop)
+
+
+async def _serve_from(store: Store, config: Config, ports: Ports, stop: asyncio.Event) -> None:
+    """Serve until the signal, or until the database is lost."""
+    engine = Engine(store)
+    limits = Limits(raise_descriptor_limit())
+    presence, guard = Presence(engine, limits.for_processes), Guard(config)
+    servers: list[asyncio.Server] = []
+    engine.start()
+    presence.restore()
+    for bound, kind in ((ports.api, ApiListener), (ports.poll, StreamListener)):
+        listener = kind(engine, presence, guard, _url(ports.api))
+        factory = partial(Connection, listener.handle, limits)
+        servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
+    where = f"API {_url(ports.api)}, event stream {_url(ports.poll)}, data {config.db or 'in memory'}"
+    click.echo(f"Local server is ready: {where}")
+    ends = [stop.wait(), engine.lost.wait(), *([_look(engine)] if isinstance(config.db, str) else [])]
+    tasks = [asyncio.ensure_future(end) for end in ends]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for server in servers:
+        server.close()  # first: the SDK comes back at once when its stream is ended
+    presence.close()
+    engine.close()
+    limits.close()
+    await asyncio.sleep(0)  # lets them write what is buffered
+
+
+async def _look(engine: Engine) -> None:
+    """Look every second whether the database is still there."""
+    while True:
+        await asyncio.sleep(LOOK)
+        engine.tell(lambda turn: turn.store.earliest())
+
+
+@contextlib.asynccontextmanager
+async def _ports(config: Config, patience: float = 0.0) -> AsyncIterator[Ports]:
+    """Listen, as far as the system is concerned; connections are taken when a server is made of the sockets."""
     with (
-        contextlib.closing(_bind(config.host, config.port)) as api,
-        contextlib.closing(_bind(config.host, config.poll_port)) as poll,
-        contextlib.closing(Store(config.db)) as store,
+        contextlib.closing(await _bind(config.host, config.port, patience)) as api,
+        contextlib.closing(await _bind(config.host, config.poll_port, patience)) as poll,
     ):
-        engine = Engine(store)
-        limits = Limits(raise_descriptor_limit())
-        presence, guard = Presence(engine, limits.for_processes), Guard(config)
-        servers: list[asyncio.Server] = []
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        engine.start()
-        presence.restore()
-        for bound, kind in ((api, ApiListener), (poll, StreamListener)):
-            listener = kind(engine, presence, guard, _url(api))
-            factory = partial(Connection, listener.handle, limits)
-            servers.append(await loop.create_server(factory, sock=bound, backlog=BACKLOG))
-        where = f"API {_url(api)}, event stream {_url(poll)}, data {config.db or 'in memory'}"
-        click.echo(f"Local server is ready: {where}")
-        await stop.wait()
-        for server in servers:
-            server.close()  # first: the SDK comes back at once when its stream is ended
-        presence.close()
-        engine.close()
-        limits.close()
-        await asyncio.sleep(0)  # lets them write what is buffered
+        yield Ports(api, poll)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+async def _bind(host: str, port: int, patience: float) -> socket.socket:
+    """Bind a socket; wait for so many seconds for a port that is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-        bound.listen(BACKLOG)  # only this refuses a port that another is about to listen on
-    except OSError as error:
-        bound.close()
-        hint = "; another server may run there already" if error.errno == errno.EADDRINUSE else ""
-        raise click.ClickException(f"{host}:{port}: {error.strerror}{hint}") from None
-    return bound
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+            bound.listen(BACKLOG)  # only this refuses a port that another is about to listen on
+        except OSError as error:
+            bound.close()
+            taken = error.errno == errno.EADDRINUSE
+            if taken and loop.time() < deadline:
+                await asyncio.sleep(0.05)
+                continue
+            hint = "; another server may run there already" if taken else ""
+            raise click.ClickException(f"{host}:{port}: {error.strerror}{hint}") from None
+        return bound
 
 
 def _url(bound: socket.socket) -> str:

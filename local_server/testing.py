@@ -189,11 +189,11 @@ class Child:
 
 
 class LocalServer:
-    """A local server process on free ports, with its database in ``folder`` (or in memory when that is None)."""
+    """A local server process on free ports, with its database in a folder, in memory (None), or where a URL leads."""
 
     def __init__(
         self,
-        folder: Path | None,
+        folder: Path | str | None,
         *options: str,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str, str], None] | None = None,
@@ -201,7 +201,8 @@ class LocalServer:
     ) -> None:
         """Start it and wait for its ready line; ``start`` takes what ``Child.python`` takes."""
         self._start = start
-        self._where = ["--in-memory"] if folder is None else ["--db", str(folder / "resonate.db")]
+        where = folder / "resonate.db" if isinstance(folder, Path) else folder
+        self._where = ["--in-memory"] if where is None else ["--db", str(where)]
         self._options, self._env, self._on_line = options, env, on_line
         self._ports = ["--port", "0", "--poll-port", "0"]
         self.start()

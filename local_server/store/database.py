@@ -40,6 +40,10 @@ class Sqlite(sqlite3.Connection):
 
     place: "Place"
 
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.execute("BEGIN")
+
     def named(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
         """Return rows whose columns have names."""
         cursor = self.cursor()
