@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from local_server.store.postgres import Postgres
 
 APART = 0.1  # seconds between two looks at the lock
-AWAY = 1.0  # seconds until a database is tried again that cannot be reached
+RETRY = 1.0  # seconds until a database is tried again that cannot be reached
+AWAY = "nobody: the database is away"
 
 
 async def stand_by(url: str, name: str, stop: asyncio.Event, *, served: bool) -> "Postgres | None":
@@ -41,13 +42,14 @@ async def stand_by(url: str, name: str, stop: asyncio.Event, *, served: bool) ->
             if await asyncio.to_thread(database.lead):
                 database.open()
                 return database
-            news, pause = f"{await asyncio.to_thread(database.leader)} serves {url}; this server stands by", APART
+            who, pause = await asyncio.to_thread(database.leader), APART
+            news = who and f"{who} serves {url}; this server stands by"  # it may have gone at this moment
         except StoreLostError as error:
             if not reached:
                 raise
-            database, news, pause = None, f"{error}; this server waits for it", AWAY
-        if news != told and not news.startswith(" "):  # the one that served may have gone at this moment
-            told = news
+            database, who, news, pause = None, AWAY, f"{error}; this server waits for it", RETRY
+        if news and who != told:
+            told = who
             click.echo(news)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause)
