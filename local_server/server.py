@@ -6,10 +6,12 @@ import errno
 import signal
 import socket
 import sqlite3
+from collections.abc import AsyncIterator
 from functools import partial
 
 import click
 
+from local_server.clock import Clock
 from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
@@ -27,7 +29,7 @@ def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; a port or a database that cannot be had is a ``ClickException``."""
     give_large_blocks_back()
     try:
-        asyncio.run(_serve(config), loop_factory=_new_event_loop)
+        asyncio.run(_serve(config), loop_factory=new_event_loop)
     except StoreInUseError as error:
         raise click.ClickException(f"{error}; stop that one, or give --db another file") from None
     except StoreError as error:
@@ -38,7 +40,8 @@ def run(config: Config) -> None:
         ) from None
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop of the kind that the server runs in."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -47,27 +50,35 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(config: Config) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(config, raise_descriptor_limit()) as (_, api, poll):
+        click.echo(f"Local server is ready: API {api}, event stream {poll}, data {config.db or 'in memory'}")
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    config: Config, descriptors: int, *, clock: Clock | None = None, api_listener: type[ApiListener] = ApiListener
+) -> AsyncIterator[tuple[Engine, str, str]]:
+    """Serve in the loop that runs, with at most so many open files; yield the engine and the URLs of both ports."""
     with (
         contextlib.closing(_bind(config.host, config.port)) as api,
         contextlib.closing(_bind(config.host, config.poll_port)) as poll,
         contextlib.closing(Store(config.db)) as store,
     ):
-        engine = Engine(store)
-        limits = Limits(raise_descriptor_limit())
+        engine = Engine(store, clock)
+        limits = Limits(descriptors)
         presence, guard = Presence(engine, limits.for_processes), Guard(config)
         servers: list[asyncio.Server] = []
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
         engine.start()
         presence.restore()
-        for bound, kind in ((api, ApiListener), (poll, StreamListener)):
+        for bound, kind in ((api, api_listener), (poll, StreamListener)):
             listener = kind(engine, presence, guard, _url(api))
             factory = partial(Connection, listener.handle, limits)
-            servers.append(await loop.create_server(factory, sock=bound, backlog=BACKLOG))
-        where = f"API {_url(api)}, event stream {_url(poll)}, data {config.db or 'in memory'}"
-        click.echo(f"Local server is ready: {where}")
-        await stop.wait()
+            servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
+        yield engine, _url(api), _url(poll)
         for server in servers:
             server.close()  # first: the SDK comes back at once when its stream is ended
         presence.close()
