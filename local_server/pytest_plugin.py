@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from local_server.testing import AnyServer, LocalServer
     from local_server.testing.thread import ThreadServer
 
+SDK_WARNING = "keys will default to True"
 STOP_DEADLINE = 10.0  # seconds for the step in hand
 _servers = pytest.StashKey[list["AnyServer"]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ignore a warning about how the SDK calls jsonpickle, of which there would be some for each call."""
+    config.addinivalue_line("filterwarnings", f"ignore:{SDK_WARNING}:DeprecationWarning")
 
 
 @pytest.fixture

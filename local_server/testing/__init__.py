@@ -5,6 +5,6 @@ fixtures. Nothing here is imported by a server that serves.
 """
 
 from local_server.testing.child import START_DEADLINE, Child, ChildError, held_port
-from local_server.testing.server import AnyServer, Done, LocalServer
+from local_server.testing.server import AnyServer, Found, LocalServer
 
-__all__ = ["START_DEADLINE", "AnyServer", "Child", "ChildError", "Done", "LocalServer", "held_port"]
+__all__ = ["START_DEADLINE", "AnyServer", "Child", "ChildError", "Found", "LocalServer", "held_port"]

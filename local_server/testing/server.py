@@ -19,8 +19,8 @@ LOOK = 0.01  # seconds between two looks
 ROOTS = 20  # that are shown when a test fails
 
 
-class Done(NamedTuple):
-    """A completed promise: ``state`` as on the wire, such as ``RESOLVED``; ``value`` as far as JSON can tell it."""
+class Found(NamedTuple):
+    """A promise: ``state`` as on the wire, such as ``RESOLVED``; ``value`` as far as JSON can tell it."""
 
     id: str
     state: str
@@ -78,15 +78,25 @@ class AnyServer:
         self.children.append(child)
         return child
 
-    def wait_for(self, promise_id: str, timeout: float = PATIENCE) -> Done:
-        """Wait until a promise is completed, whether it is there already or not.
+    def wait_for(self, promise_id: str, timeout: float = PATIENCE, *, completed: bool = True) -> Found:
+        """Wait until a promise is completed, or with ``completed=False`` until it is there.
 
         Raises:
             TimeoutError: it was not, within so many seconds; the message shows its tree.
         """
-        promise = self._wait(promise_id, timeout, "was not completed", lambda found: "completedOn" in found)
-        data = promise["value"].get("data")
-        return Done(promise_id, promise["state"], json.loads(base64.b64decode(data)) if data else None)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                promise = self._server.ask("GET", path_of(promise_id))
+            except ServerError:  # it is not there yet, or the server is not
+                promise = None
+            if promise is not None and ("completedOn" in promise or not completed):
+                data = promise["value"].get("data")
+                return Found(promise_id, promise["state"], json.loads(base64.b64decode(data)) if data else None)
+            if time.monotonic() > deadline:
+                what = "completed" if completed else "there"
+                raise TimeoutError(f"{promise_id} was not {what} within {timeout} s:\n{self.tree(promise_id)}")
+            time.sleep(LOOK)
 
     def resolve(self, promise_id: str, value: object = None, timeout: float = PATIENCE) -> None:
         """Resolve a promise from outside, as a person would; wait until it is there.
@@ -95,23 +105,8 @@ class AnyServer:
             TimeoutError: it was not, within so many seconds.
             ServerError: it is completed already.
         """
-        self._wait(promise_id, timeout, "was not there", lambda _: True)
+        self.wait_for(promise_id, timeout, completed=False)
         self._server.resolve(promise_id, value)
-
-    def _wait(
-        self, promise_id: str, timeout: float, otherwise: str, over: Callable[[dict[str, Any]], bool]
-    ) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                promise = self._server.ask("GET", path_of(promise_id))
-            except ServerError:  # it is not there yet, or the server is not
-                promise = None
-            if promise is not None and over(promise):
-                return promise
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{promise_id} {otherwise} within {timeout} s:\n{self.tree(promise_id)}")
-            time.sleep(LOOK)
 
     def tree(self, promise_id: str) -> str:
         """Show the calls below a promise, as ``local-server tree`` does, or say in a line why that cannot be."""
