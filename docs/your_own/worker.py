@@ -4,7 +4,7 @@ import signal
 from threading import Event
 
 from resonate import Resonate
-from shop import order
+from orders import order
 
 stop = Event()
 for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,6 +1,6 @@
 """Tests of the order, with the fixtures of the local server."""
 
-from shop import order
+from orders import order
 
 
 def test_an_order_is_shipped(resonate_server, resonate):
