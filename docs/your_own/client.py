@@ -6,5 +6,6 @@ from resonate import Resonate
 
 number = int(sys.argv[1])
 resonate = Resonate.remote()
-print(resonate.rpc(f"order-{number}", "order", number))  # the id of this run: the same id is the same run
+orders = resonate.options(target="orders")  # the group that does the work
+print(orders.rpc(f"order-{number}", "order", number))  # the id of this run: the same id is the same run
 resonate.stop()

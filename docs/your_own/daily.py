@@ -11,8 +11,8 @@ def report(ctx):
     print("report", ctx.id, flush=True)
 
 
-def schedule(resonate):
-    """Tell the server when to call which function; the same schedule again changes nothing."""
+def schedule(resonate, group):
+    """Tell the server when a group is to run what; the same schedule again changes nothing."""
     resonate.schedules.create(
         "daily-report",
         "0 9 * * *",  # in this machine's time; TZ=Europe/Berlin in front names another
@@ -20,13 +20,13 @@ def schedule(resonate):
         3_600_000,  # ms that a run may take
         ikey="daily-report",
         promise_data=json.dumps({"func": "report", "args": [], "kwargs": {}, "version": 1}),
-        promise_tags={"resonate:invoke": "poll://any@default"},
+        promise_tags={"resonate:invoke": f"poll://any@{group}"},
     )
 
 
 if __name__ == "__main__":
-    resonate = Resonate.remote()
+    resonate = Resonate.remote(group="reports")
     resonate.register(report)
     resonate.start()
-    schedule(resonate)
+    schedule(resonate, "reports")
     Event().wait()

@@ -7,13 +7,13 @@ from resonate.errors import ResonateTimedoutError
 def offer(ctx, number):
     """Call a function of another group of workers; after three seconds the call fails."""
     try:
-        return (yield ctx.rfc("quote", number).options(target="poll://any@suppliers", timeout=3))
+        return (yield ctx.rfc("quote", number).options(target="suppliers", timeout=3))
     except ResonateTimedoutError:
         return f"no quote for {number} within 3 s"
 
 
 if __name__ == "__main__":
-    resonate = Resonate.remote()
+    resonate = Resonate.remote(group="offers")
     resonate.register(offer)
-    print(resonate.run("offer-7", offer, 7))
+    print(resonate.options(target="offers").run("offer-7", offer, 7))
     resonate.stop()

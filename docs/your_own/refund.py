@@ -22,7 +22,7 @@ def pay_back(_, number):
 
 
 if __name__ == "__main__":
-    resonate = Resonate.remote()
+    resonate = Resonate.remote(group="refunds")
     resonate.register(refund)
-    print(resonate.run("refund-7", refund, 7))
+    print(resonate.options(target="refunds").run("refund-7", refund, 7))
     resonate.stop()

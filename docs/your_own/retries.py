@@ -20,7 +20,7 @@ def call_bank(ctx, _):
 
 
 if __name__ == "__main__":
-    resonate = Resonate.remote()
+    resonate = Resonate.remote(group="checkouts")
     resonate.register(checkout)
-    print(resonate.run("checkout-7", checkout, 7))
+    print(resonate.options(target="checkouts").run("checkout-7", checkout, 7))
     resonate.stop()

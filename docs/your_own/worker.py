@@ -3,14 +3,14 @@
 import signal
 from threading import Event
 
-from resonate import Resonate
 from orders import order
+from resonate import Resonate
 
 stop = Event()
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: stop.set())
 
-resonate = Resonate.remote()
+resonate = Resonate.remote(group="orders")  # all of a group know the same functions
 resonate.register(order)
 resonate.start()
 print("worker is ready", flush=True)
