@@ -1,6 +1,6 @@
 """Whether anything runs: asked by tests that skip time, of a store in memory; it reads every task."""
 
-import sqlite3
+from local_server.store.engines import Database
 
 BUSY = """
 SELECT EXISTS (SELECT 1 FROM tasks WHERE kind <> 'notify' AND (
@@ -10,7 +10,7 @@ SELECT EXISTS (SELECT 1 FROM tasks WHERE kind <> 'notify' AND (
 """
 
 
-def is_idle(db: sqlite3.Connection, since: int) -> bool:
+def is_idle(db: Database, since: int) -> bool:
     """Tell whether no task is sent, claimed, or waits for a worker.
 
     A task that has ended on its way to a worker counts until ``since``, in ms since the epoch, since its claim may
