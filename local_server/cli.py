@@ -59,7 +59,9 @@ def main(context: click.Context, *, db: Path | str, in_memory: bool, host: str, 
             f"--host: found {host!r}, which others can reach; set RESONATE_USERNAME and RESONATE_PASSWORD, "
             "since whoever can write a promise can run code in a worker"
         )
-    config = Config(host, port, poll_port, None if in_memory else db, credentials)
+    file = None if in_memory or isinstance(db, str) else db
+    url = db if isinstance(db, str) and not in_memory else None
+    config = Config(host, port, poll_port, file, credentials, url)
     from local_server.server import run  # noqa: PLC0415 - the commands start in 0.19 s without it, in 0.32 s with it
 
     run(config)

@@ -13,5 +13,11 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8001
     poll_port: int = 8002
-    db: Path | str | None = Path("resonate.db")  # None: in memory; text: the URL of a database of PostgreSQL
+    db: Path | None = Path("resonate.db")  # None: in memory
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners
+    url: str | None = None  # of a database of PostgreSQL; then ``db`` is None
+
+    @property
+    def data(self) -> str:
+        """Where the data is, for people."""
+        return self.url or str(self.db or "in memory")

@@ -24,10 +24,10 @@ first, a GET as well as the clock. So there is one way in which it completes, an
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
+from local_server.clock import TICK, Clock
 from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 type OnResult[T] = Callable[[T | Refusal], None]
 
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
-TICK = 500  # ms between two looks at the clocks at most; the wall clock may jump, and the server may have stood still
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -54,43 +53,17 @@ class _Request:
         self.failed = False
 
 
-class _Clock:
-    """The clock of leases, in ms: it stands still when this process does, stopped, suspended or in a slow commit.
-
-    A worker could not be heard meanwhile, so no lease may run out. While the server runs, the clock is read at least
-    once a TICK; what passes beyond two of these is not counted.
-
-    Attributes:
-        resumed: when it began, or last went on after it had stood still, in ms since the epoch.
-    """
-
-    def __init__(self) -> None:
-        self._read = time.monotonic_ns() // 1_000_000
-        self._now = self._read
-        self.resumed = time.time_ns() // 1_000_000
-
-    def now(self) -> int:
-        """Read it."""
-        read = time.monotonic_ns() // 1_000_000
-        if read - self._read > 2 * TICK:
-            self.resumed = time.time_ns() // 1_000_000
-        self._now += min(read - self._read, 2 * TICK)
-        self._read = read
-        return self._now
-
-
 class Engine:
     """Runs the rules over one store, for all requests and for the clock."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        self.store, self.clock = store, clock or Clock()
         self.workers = Workers()
         self.version = 0  # another one after each turn that has written something
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
         self._requests: list[_Request] = []  # of the turn that is open, or to be decided by the next
         self._stale = False  # the books in ``workers`` are those of a turn that failed
-        self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
         self._closed = False
@@ -139,8 +112,8 @@ class Engine:
 
     def _open(self) -> Turn:
         self.store.begin()
-        mono = self._clock.now()
-        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), mono, self._clock.resumed)
+        mono = self.clock.leases()
+        self._turn = Turn(self.store, self.workers, self.clock.wall(), mono, self.clock.resumed)
         if self._stale:
             dispatch.rebuild(self._turn)
         return self._turn
@@ -214,7 +187,7 @@ class Engine:
             _log("the turn could not be taken back; the next one tries again", second)
         for request in requests:
             _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
-        self._wake_at(None, self._clock.now() + TRY_AGAIN)
+        self._wake_at(None, self.clock.leases() + TRY_AGAIN)
 
     # the clock
 
@@ -225,11 +198,11 @@ class Engine:
 
     def _wake_at(self, now: int | None, mono: int | None) -> None:
         """Make sure that there is a sweep by these times."""
-        at = self._clock.now()
+        at = self.clock.leases()
         due = min(
             self._due if self._timer else at + LONGEST_SLEEP,
             at + LONGEST_SLEEP if mono is None else mono,
-            at + LONGEST_SLEEP if now is None else at + now - int(time.time() * 1000),
+            at + LONGEST_SLEEP if now is None else at + now - self.clock.wall(),
         )
         if self._timer is None or due < self._due:
             if self._timer:
@@ -240,21 +213,21 @@ class Engine:
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""
         self._timer = None
-        if self._clock.now() < self._due:
+        if self.clock.leases() < self._due:
             self._wake_at(None, self._due)
         elif not self._closed:
             self.do(due.sweep, self._swept)
 
     def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
         if isinstance(more, Refusal):
-            self._wake_at(None, self._clock.now() + TRY_AGAIN)
+            self._wake_at(None, self.clock.leases() + TRY_AGAIN)
         elif more:
             self.do(due.sweep, self._swept)
         else:
             self.do(lambda turn: turn.store.earliest(), self._rest)
 
     def _rest(self, earliest: tuple[int | None, int | None] | Refusal) -> None:
-        self._wake_at(*((None, self._clock.now() + TRY_AGAIN) if isinstance(earliest, Refusal) else earliest))
+        self._wake_at(*((None, self.clock.leases() + TRY_AGAIN) if isinstance(earliest, Refusal) else earliest))
 
     def close(self) -> None:
         """Commit what is open, and close the database."""

@@ -79,8 +79,9 @@ def _find_by_inode(peers: list[Peer]) -> list[int | None]:
         for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - with paths as objects it takes 30 ms
             if len(owners) == len(wanted):
                 break
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
-                for file in os.scandir(f"/proc/{pid}/fd"):
+            # It has ended, or is another user's.
+            with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:
+                for file in files:
                     with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                         link = os.readlink(file.path)  # noqa: PTH115 - likewise
                         if link in wanted:

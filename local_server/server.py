@@ -11,12 +11,13 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import click
 
+from local_server.clock import Clock
 from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
@@ -25,6 +26,7 @@ from local_server.http.limits import Limits, give_large_blocks_back, raise_descr
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.standby import stand_by
+from local_server.store.engines import Database
 from local_server.store.errors import StoreError, StoreInUseError
 from local_server.store.store import Store
 
@@ -33,29 +35,23 @@ LOOK = 1.0  # seconds between two looks at whether the database is there
 PATIENCE = 5.0  # seconds in which the server that served before may give its ports up
 
 
-class Ports(NamedTuple):
-    """The sockets on which a server listens."""
-
-    api: socket.socket
-    poll: socket.socket
-
-
 def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; a port or a database that cannot be had is a ``ClickException``."""
     give_large_blocks_back()
     try:
-        asyncio.run(_serve(config), loop_factory=_new_event_loop)
+        asyncio.run(_serve(config), loop_factory=new_event_loop)
     except StoreInUseError as error:
         raise click.ClickException(f"{error}; stop that one, or give --db another file") from None
     except StoreError as error:
         raise click.ClickException(str(error)) from None
     except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
         raise click.ClickException(
-            f"{config.db or 'in memory'}: {error}; expected a database of this server, or a path for a new one"
+            f"{config.data}: {error}; expected a database of this server, or a path for a new one"
         ) from None
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop of the kind that the server runs in."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -67,45 +63,25 @@ async def _serve(config: Config) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if not isinstance(config.db, str):
-        async with _ports(config) as ports:
-            with contextlib.closing(Store(config.db)) as store:
-                await _serve_from(store, config, ports, stop)
+    if config.url is None:
+        async with serving(config, raise_descriptor_limit()) as (engine, *urls):
+            await _until_over(config, urls, stop.wait())
         return
     name = f"local-server {config.host}:{config.port} pid {os.getpid()} on {socket.gethostname()}"
     served = False
-    while database := await stand_by(config.db, name, stop, served=served):
+    while database := await stand_by(config.url, name, stop, served=served):
         served = True
-        with contextlib.closing(Store(database)) as store:
-            async with _ports(config, PATIENCE) as ports:
-                await _serve_from(store, config, ports, stop)
+        async with serving(config, raise_descriptor_limit(), database=database) as (engine, *urls):
+            await _until_over(config, urls, stop.wait(), engine.lost.wait(), _look(engine))
 
 
-async def _serve_from(store: Store, config: Config, ports: Ports, stop: asyncio.Event) -> None:
-    """Serve until the signal, or until the database is lost."""
-    engine = Engine(store)
-    limits = Limits(raise_descriptor_limit())
-    presence, guard = Presence(engine, limits.for_processes), Guard(config)
-    servers: list[asyncio.Server] = []
-    engine.start()
-    presence.restore()
-    for bound, kind in ((ports.api, ApiListener), (ports.poll, StreamListener)):
-        listener = kind(engine, presence, guard, _url(ports.api))
-        factory = partial(Connection, listener.handle, limits)
-        servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
-    where = f"API {_url(ports.api)}, event stream {_url(ports.poll)}, data {config.db or 'in memory'}"
-    click.echo(f"Local server is ready: {where}")
-    ends = [stop.wait(), engine.lost.wait(), *([_look(engine)] if isinstance(config.db, str) else [])]
+async def _until_over(config: Config, urls: list[str], *ends: Coroutine[Any, Any, object]) -> None:
+    """Say where it serves, and wait for one of these."""
+    click.echo(f"Local server is ready: API {urls[0]}, event stream {urls[1]}, data {config.data}")
     tasks = [asyncio.ensure_future(end) for end in ends]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-    for server in servers:
-        server.close()  # first: the SDK comes back at once when its stream is ended
-    presence.close()
-    engine.close()
-    limits.close()
-    await asyncio.sleep(0)  # lets them write what is buffered
 
 
 async def _look(engine: Engine) -> None:
@@ -116,13 +92,46 @@ async def _look(engine: Engine) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _ports(config: Config, patience: float = 0.0) -> AsyncIterator[Ports]:
-    """Listen, as far as the system is concerned; connections are taken when a server is made of the sockets."""
+async def serving(
+    config: Config,
+    descriptors: int,
+    *,
+    database: Database | None = None,
+    clock: Clock | None = None,
+    api_listener: type[ApiListener] = ApiListener,
+) -> AsyncIterator[tuple[Engine, str, str]]:
+    """Serve in the loop that runs, with at most so many open files; yield the engine and the URLs of both ports.
+
+    Args:
+        config: addresses, and the SQLite file.
+        descriptors: how many.
+        database: instead of that file. The ports may still be those of the server that served it before.
+        clock: of the engine.
+        api_listener: what answers at the port of the API.
+    """
+    patience = PATIENCE if database else 0.0
     with (
         contextlib.closing(await _bind(config.host, config.port, patience)) as api,
         contextlib.closing(await _bind(config.host, config.poll_port, patience)) as poll,
+        contextlib.closing(Store(database or config.db)) as store,
     ):
-        yield Ports(api, poll)
+        engine = Engine(store, clock)
+        limits = Limits(descriptors)
+        presence, guard = Presence(engine, limits.for_processes), Guard(config)
+        servers: list[asyncio.Server] = []
+        engine.start()
+        presence.restore()
+        for bound, kind in ((api, api_listener), (poll, StreamListener)):
+            listener = kind(engine, presence, guard, _url(api))
+            factory = partial(Connection, listener.handle, limits)
+            servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
+        yield engine, _url(api), _url(poll)
+        for server in servers:
+            server.close()  # first: the SDK comes back at once when its stream is ended
+        presence.close()
+        engine.close()
+        limits.close()
+        await asyncio.sleep(0)  # lets them write what is buffered
 
 
 async def _bind(host: str, port: int, patience: float) -> socket.socket:

@@ -124,7 +124,7 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
         below, rows = await engine.ask(partial(look, below, limit - len(found)))
         found += [views.root(row) for row in rows]
     exact = await engine.ask(partial(views.no_root, promise_id=wanted)) if wanted else None
-    return {"now": views.now(), "roots": found, "below": below, "exact": exact}
+    return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}
 
 
 def _reply(exchange: Exchange, answer: object) -> None:

@@ -6,8 +6,9 @@ statements is waited for.
 
 One server serves a database, the others stand by. Who serves holds a lock that belongs to its connection, and all that
 it writes goes over that connection: a server that loses it can write nothing any more, so two never serve at a time.
-PostgreSQL ends the connection of a server that says nothing for SILENCE, since it is stopped, or has vanished. A server
-says something every second, and takes a connection for lost on which it waits for longer than that.
+PostgreSQL ends the connection of a server that says nothing for SILENCE, since it is stopped, or has vanished; a server
+says something every second. It takes its connection for lost when the other machine has not confirmed for as long what
+it was sent, or has not answered for PATIENCE, which may be the fault of a slow disk.
 """
 
 import time
@@ -28,15 +29,20 @@ from local_server.store.dialect import statement
 from local_server.store.engines import Row
 from local_server.store.errors import StoreError, StoreLostError, UnstorableError, one_line
 
-SILENCE = 4.0  # seconds
+SILENCE = 4_000  # ms
+PATIENCE = 15.0  # seconds
 # Of the session that serves. What a statement finds it finds by an index, however little there was in its table when it
 # was prepared.
 SESSION = f"""
 SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off;
-SET idle_session_timeout = '{SILENCE}s'; SET idle_in_transaction_session_timeout = '{SILENCE}s'
+SET idle_session_timeout = {SILENCE}; SET idle_in_transaction_session_timeout = {SILENCE};
+SET tcp_user_timeout = {SILENCE}
 """
 # Of several hosts, the one that can be written to. What the URL says goes first.
-CONNECTION = {"connect_timeout": int(SILENCE), "target_session_attrs": "read-write"}
+CONNECTION = {
+    "connect_timeout": SILENCE // 1_000, "target_session_attrs": "read-write", "tcp_user_timeout": SILENCE,
+    "keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": SILENCE // 1_000 - 1,
+}  # fmt: skip
 OLDEST = 140_000
 STATEMENTS = 1_000  # that are kept prepared; there are about 100, some of them once for each type of parameter
 
@@ -78,7 +84,7 @@ class _RawDumper(StrDumper):
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection on which nothing is waited for longer than SILENCE, once it serves."""
+    """A connection on which nothing is waited for longer than PATIENCE, once it serves."""
 
     serves = False
 
@@ -95,12 +101,12 @@ class _Connection(psycopg.Connection[Any]):
 
 def _bounded(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Hand through what a generator waits for; nothing comes in when the interval is over."""
-    deadline = time.monotonic() + SILENCE
+    deadline = time.monotonic() + PATIENCE
     wanted = next(gen)
     while True:
         ready = yield wanted
         if not ready and time.monotonic() > deadline:
-            raise TimeoutError(f"no answer within {SILENCE:.0f} s")
+            raise TimeoutError(f"no answer within {PATIENCE:.0f} s")
         try:
             wanted = gen.send(ready)
         except StopIteration as end:
