@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from local_server.model import Promise, Task
+from local_server.model import Promise, Task, TaskKind
 from local_server.rules.addresses import Address
 
 REMEMBERED = 64  # workers that have gone
 NAMED = 5  # tasks of each
 WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
+NOTICES = 512  # notifications that may not have arrived yet: a turn sends that many in some 30 ms, or takes them back
 
 
 class Stream(Protocol):
@@ -92,6 +93,10 @@ class Worker:
     def room(self) -> int:
         """How many more messages that must be claimed it may be sent."""
         return max(0, WINDOW - len(self.unclaimed)) if self.stream else 0
+
+    def has_room(self, kind: TaskKind) -> bool:
+        """Tell whether it may be sent one more message of this kind."""
+        return self.stream is not None and len(self.notified) < NOTICES if kind == "notify" else self.room > 0
 
     def held(self) -> set[str]:
         """Return the ids of the tasks sent to it or claimed by it, except what it is only notified of."""
@@ -181,10 +186,11 @@ class Workers:
         return chosen
 
     def addressee(self, address: Address) -> Worker | None:
-        """Return whom a notification is for, connected or not; there is no window for these, nobody claims them."""
-        if address.member or address.cast == "uni":
-            return self._groups.get(address.group, {}).get(address.member)
-        return next((one for one in self._groups.get(address.group, {}).values() if one.stream), None)
+        """Return whom a notification can be sent to: the one that it names, or any member of the group; None: nobody."""
+        members = self._groups.get(address.group, {})
+        named = members.get(address.member)
+        candidates = members.values() if not address.member else [named] if named else []
+        return next((one for one in candidates if one.has_room("notify")), None)
 
     def note_saturated(self, address: Address, queue: str) -> None:
         """Note that a task waits in a queue; if somebody serves it, that one's next claim makes room."""
