@@ -8,9 +8,11 @@ A task that waits (INIT) waits for one of these, in this order:
 - nobody: its address reaches no worker, so it can only be claimed by hand.
 
 A worker has a window: it is sent at most WINDOW messages that it has not claimed yet. Notifications, which nobody
-claims, have one of their own: at most NOTICES of them are sent that may not have arrived yet. A queue is marked as saturated
-when tasks may be waiting in it although a worker serves it, mostly because all windows are full. A queue that is served
-and not marked is empty. So after a claim the store is asked who waits only if a queue of that worker is marked.
+claims, have one of their own: at most NOTICES are under way that may not have arrived yet.
+
+A queue is marked as saturated when tasks may be waiting in it although a worker serves it, mostly because all windows
+are full. A queue that is served and not marked is empty. So after a claim the store is asked who waits only if a queue
+of that worker is marked.
 
 No rule sends a waiting task when it frees a root or a worker. It notes on the turn what became free, and ``drain``,
 once before COMMIT, sends what can run now, the oldest first. Only a new task is sent at once if it can be, and stored

@@ -186,7 +186,7 @@ class Workers:
         return chosen
 
     def addressee(self, address: Address) -> Worker | None:
-        """Return whom a notification can be sent to: the one that it names, or any member of the group; None: nobody."""
+        """Return whom a notification can be sent to now: the one that it names, else any member of the group."""
         members = self._groups.get(address.group, {})
         named = members.get(address.member)
         candidates = members.values() if not address.member else [named] if named else []
