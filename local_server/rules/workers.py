@@ -73,7 +73,7 @@ class Worker:
     group: str
     id: str
     stream: Stream | None = None
-    process: OsProcess | None = None  # None: not known, as for a worker on another machine
+    os_process: OsProcess | None = None  # None: not known, as for a worker on another machine
     unclaimed: set[str] = field(default_factory=set)  # ids of the tasks sent and not claimed
     claimed: set[str] = field(default_factory=set)
     notified: set[str] = field(default_factory=set)  # ids of the notify tasks sent a moment ago
@@ -141,15 +141,16 @@ class Workers:
         group, _, member = (name or "").partition("/")
         return self._groups.get(group, {}).get(member)
 
-    def of_process(self, process: str, recipient: str | None) -> Worker | None:
+    def of_process(self, process_id: str, recipient: str | None) -> Worker | None:
         """Return the worker that claims under a process id: the recipient of the message, or the only one of that id.
 
-        The SDK uses one id for its stream and its claims. Two groups may have members of the same id.
+        That id is a text of the SDK's, the same for its stream and its claims, and no number of this machine's. Two
+        groups may have members of the same id.
         """
         worker = self.named(recipient)
-        if worker and worker.id == process:
+        if worker and worker.id == process_id:
             return worker
-        namesakes = self._by_id.get(process, [])
+        namesakes = self._by_id.get(process_id, [])
         return namesakes[0] if len(namesakes) == 1 else None
 
     def hold(self, task: Task) -> None:
@@ -201,7 +202,7 @@ class Workers:
 
     def release(self, worker: Worker) -> None:
         """Forget a worker of which nothing is left to know."""
-        if worker.stream or worker.process or worker.held() or worker.notified:
+        if worker.stream or worker.os_process or worker.held() or worker.notified:
             return
         members = self._groups.get(worker.group, {})
         if members.get(worker.id) is worker:
