@@ -59,7 +59,7 @@ class Presence:
         """Note that a worker listens on a stream; an older one of its name is closed when their processes are known."""
         worker = self._engine.workers.get(group, member)
         replaced, worker.stream = worker.stream, stream
-        earlier, worker.process = worker.process, None
+        earlier, worker.os_process = worker.os_process, None
         self._engine.workers.moves += 1
 
         def connected(turn: Turn) -> None:
@@ -86,7 +86,7 @@ class Presence:
 
         def disconnected(turn: Turn) -> None:
             losses.stream_closed(turn, worker)
-            if worker.process is None:
+            if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None
 
@@ -139,22 +139,22 @@ class Presence:
         self._engine.tell(identified)
 
     def _watch(self, worker: Worker, process: OsProcess) -> None:
-        worker.process = process
+        worker.os_process = process
         if (worker, process) not in self._watches:
             ended, free = partial(self._ended, worker, process), len(self._watches) < self._descriptors
             self._watches[worker, process] = Watch(process, ended, by_descriptor=free)
 
     def _ended(self, worker: Worker, process: OsProcess) -> None:
-        if worker.process is None and self._looking and not self._looking.done():
+        if worker.os_process is None and self._looking and not self._looking.done():
             # Perhaps another process has this name now: what that one has claimed is told apart when it is found.
             self._looking.add_done_callback(lambda _: self._ended(worker, process))
             return
         del self._watches[worker, process]
         claimed = self._claims.pop((worker, process), {})
-        if worker.process != process:
+        if worker.os_process != process:
             self._engine.tell(lambda turn: losses.lose_claims(turn, claimed, f"process {process.pid} ended"))
             return
-        stream, worker.stream, worker.process = worker.stream, None, None
+        stream, worker.stream, worker.os_process = worker.stream, None, None
         self._engine.workers.moves += 1
         self._free(worker, process, stream)
 

@@ -120,9 +120,8 @@ def workers(turn: Turn) -> dict[str, Any]:
     for worker in listed:
         groups[worker.group].append(
             {
-                "name": worker.id, "connected": worker.stream is not None,
-                "pid": worker.process.pid if worker.process else None,
-                "holds": len(worker.claimed), "sent": len(worker.unclaimed),
+                "name": worker.id, "connected": worker.stream is not None, "holds": len(worker.claimed),
+                "sent": len(worker.unclaimed), "pid": worker.os_process and worker.os_process.pid,
                 "tasks": [
                     {"promise": tasks[one]["root"], "since": tasks[one]["claimed_on"]}
                     for one in held[worker.name] if one in tasks
