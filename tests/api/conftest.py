@@ -9,7 +9,13 @@ from local_server.testing import LocalServer
 
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
-def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the server keeps its promises in."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def memory_server(request: pytest.FixtureRequest, engine: str) -> Iterator[LocalServer]:
     """A local server for the tests of one module; it must end well, and have logged no fault."""
-    where = None if request.param == "SQLite" else request.getfixturevalue("postgres").create()
+    where = None if engine == "SQLite" else request.getfixturevalue("postgres").create()
     yield from ended_well(LocalServer(where), request)
