@@ -60,6 +60,10 @@ class Sqlite(sqlite3.Connection):
         if self.place:
             self.place.close()
 
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return none: a file has only one server."""
+        return []
+
     def unsure(self) -> bool:
         """Tell that a fault is always that of the statement which raised it."""
         return False
