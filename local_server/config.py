@@ -15,3 +15,4 @@ class Config:
     poll_port: int = 8002
     db: Path | None = Path("resonate.db")  # None: in memory
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners
+    keep: int | None = None  # ms after which a run that has completed is removed; None: never

@@ -10,6 +10,7 @@ from functools import partial
 
 import click
 
+from local_server.api import removing
 from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
@@ -61,6 +62,7 @@ async def _serve(config: Config) -> None:
             loop.add_signal_handler(number, stop.set)
         engine.start()
         presence.restore()
+        keeping = loop.create_task(removing.keep(engine, config.keep))
         for bound, kind in ((api, ApiListener), (poll, StreamListener)):
             listener = kind(engine, presence, guard, _url(api))
             factory = partial(Connection, listener.handle, limits)
@@ -68,6 +70,7 @@ async def _serve(config: Config) -> None:
         where = f"API {_url(api)}, event stream {_url(poll)}, data {config.db or 'in memory'}"
         click.echo(f"Local server is ready: {where}")
         await stop.wait()
+        keeping.cancel()
         for server in servers:
             server.close()  # first: the SDK comes back at once when its stream is ended
         presence.close()

@@ -31,7 +31,11 @@ VERSION_0 = {
     "root sort state timeout ttl waits_for",
 }
 # Of each later version, in order: the SQL that makes its tables out of those before. Version 1 has application_id.
-MIGRATIONS = ["CREATE TABLE unsettled (promise TEXT PRIMARY KEY) WITHOUT ROWID"]
+MIGRATIONS = [
+    "CREATE TABLE unsettled (promise TEXT PRIMARY KEY) WITHOUT ROWID",
+    """CREATE TABLE removed (promise TEXT PRIMARY KEY) WITHOUT ROWID;
+        CREATE INDEX promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL""",
+]
 VERSION = len(MIGRATIONS)
 
 # All that a database consists of; the names that SQLite gives begin with sqlite_.
