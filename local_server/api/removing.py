@@ -28,6 +28,7 @@ SLICE = 200  # promises, or uses of one, looked at in one turn
 CANCELED = 8  # promises in one turn
 ROOTS = 16  # that are removed in one turn
 PAUSE = 0.015  # seconds between two turns that remove: others are not delayed by more than one of them
+LOOKS = 5  # until no worker has yet to report
 PATIENCE = 5.0  # seconds in which a worker may report that it has ended what it had in hand
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.2, 3_600.0  # seconds between two looks for old runs; else a tenth of their age
 SHOWN = 20  # ids of roots
@@ -100,7 +101,11 @@ async def removable(engine: Engine, pattern: str, *, pending: bool = False) -> d
     Raises:
         Refusal: 40000 for a pattern that is empty or too long, or names too many.
     """
-    runs = await _look_below(engine, await _roots_of(engine, pattern))
+    for _ in range(LOOKS):
+        runs = await _look_below(engine, await _roots_of(engine, pattern))
+        if not runs.busy:  # else mostly for a moment: between its result and the end of its task
+            break
+        await asyncio.sleep(10 * PAUSE)
     going = runs.going(pending=pending)
     stay, users = runs.kept(going)
     roots = [root for root in going if root not in stay]
@@ -126,7 +131,7 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
     Raises:
         Refusal: as for ``removable``.
     """
-    until, count = asyncio.get_running_loop().time() + PATIENCE, 0
+    until, count = time.monotonic() + PATIENCE, 0
     while True:
         runs = await _look_below(engine, await _roots_of(engine, pattern))
         if pending:
@@ -134,7 +139,7 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
                 await engine.ask(partial(_cancel, some))
         count += await _remove(engine, runs.going(pending=False))
         unfinished = runs.busy or (pending and runs.pending)
-        if not unfinished or asyncio.get_running_loop().time() > until:
+        if not unfinished or time.monotonic() > until:
             return {"promises": count}
         await asyncio.sleep(10 * PAUSE)
 
