@@ -25,7 +25,7 @@ from local_server.store.removals import Removable
 MOST = 200_000  # promises that are looked at
 IDS = 2_000  # compared with a pattern in one turn
 SLICE = 200  # promises, or uses of one, looked at in one turn
-CANCELED = 8  # promises in one turn
+CANCELED = 4  # promises in one turn
 ROOTS = 16  # that are removed in one turn
 PAUSE = 0.015  # seconds between two turns that remove: others are not delayed by more than one of them
 LOOKS = 5  # until no worker has yet to report
@@ -106,20 +106,29 @@ async def removable(engine: Engine, pattern: str, *, pending: bool = False) -> d
         if not runs.busy:  # else mostly for a moment: between its result and the end of its task
             break
         await asyncio.sleep(10 * PAUSE)
-    going = runs.going(pending=pending)
+    found, users = await asyncio.to_thread(_summary, runs, pending=pending)  # they may be many: others are served
+    found["shared"] = await engine.ask(partial(_roots_above, users))
+    return found
+
+
+def _summary(runs: Runs, *, pending: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return what is told of some runs, and some of the promises that use what stays."""
+    going = dict.fromkeys(runs.going(pending=pending))
     stay, users = runs.kept(going)
     roots = [root for root in going if root not in stay]
     gone = set(roots)
-    left = [one for one, home in runs.home.items() if one == home and one not in gone]
-    shared = await engine.ask(lambda turn: {turn.store.removals.root(one) or one for one in sorted(users)[:SLICE]})
     return {
         "runs": len(roots),
-        "promises": sum(home in set(going) for home in runs.home.values()) - len(stay),
+        "promises": sum(home in going for home in runs.home.values()) - len(stay),
         "pending": sum(map(len, runs.pending.values())),
-        "shared": sorted(shared)[:SHARED],
+        "shared": [],
         "ids": roots[:SHOWN],
-        "staying": left[:SHOWN],
-    }
+        "staying": list(islice((one for one, home in runs.home.items() if one == home and one not in gone), SHOWN)),
+    }, sorted(users)[:SHARED]
+
+
+def _roots_above(users: Iterable[str], turn: Turn) -> list[str]:
+    return sorted({turn.store.removals.root(one) or one for one in users})
 
 
 async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict[str, Any]:
@@ -140,6 +149,7 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
         count += await _remove(engine, runs.going(pending=False))
         unfinished = runs.busy or (pending and runs.pending)
         if not unfinished or time.monotonic() > until:
+            await _shrink(engine)
             return {"promises": count}
         await asyncio.sleep(10 * PAUSE)
 
@@ -151,6 +161,7 @@ async def prune(engine: Engine, before: int) -> dict[str, Any]:
         at, after = rows[-1]
         runs = await _look_below(engine, [root for _, root in rows], None)
         count += await _remove(engine, [one for one in runs.going(pending=False) if runs.latest[one] < before])
+    await _shrink(engine)
     return {"promises": count}
 
 
@@ -158,7 +169,8 @@ async def keep(engine: Engine, age: int | None) -> None:
     """Remove what an earlier run of the server had begun to remove; then, again and again, runs of that age in ms."""
     while True:
         with contextlib.suppress(Refusal):  # a turn could not be stored, and the log tells why
-            await _collect(engine)
+            if await _collect(engine):
+                await _shrink(engine)
             if age is None:
                 return
             await prune(engine, time.time_ns() // 1_000_000 - age)
@@ -181,16 +193,20 @@ async def _remove(engine: Engine, roots: list[str]) -> int:
 
 
 async def _collect(engine: Engine) -> int:
-    """Remove what stands below what was removed, and give the space back; return how many promises that were."""
+    """Remove what stands below what was removed; return how many promises that were."""
     count = 0
     while (some := await engine.ask(removal.collect)) is not None:
         count += some
         await asyncio.sleep(PAUSE)
+    return count
+
+
+async def _shrink(engine: Engine) -> None:
+    """Give the space back."""
     more = True
     while more:
         more = await engine.ask(lambda turn: turn.store.shrink())
         await asyncio.sleep(PAUSE)
-    return count
 
 
 def _ended(before: int, at: int, after: str, turn: Turn) -> list[tuple[int, str]]:

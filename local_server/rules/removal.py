@@ -20,7 +20,7 @@ from typing import Final
 
 from local_server.rules.turn import Turn
 
-BATCH: Final = 16  # promises in one turn, one to two ms
+BATCH: Final = 32  # promises looked at in one turn, one to two ms
 SHARERS: Final = 100  # of one promise that are looked at
 MARK: Final = "*"  # stands for any characters
 
@@ -44,8 +44,13 @@ def matches(pattern: str, promise_id: str) -> bool:
 
 def busy(turn: Turn) -> set[str]:
     """Return the completed promises of which a worker has yet to report, or somebody has yet to be told."""
-    reporting = (promise for worker in turn.workers for promise in worker.ending)
-    return turn.store.removals.unsettled().union(reporting)
+    reporting = {
+        promise
+        for worker in turn.workers
+        for promise, until in worker.ending.items()
+        if until is None or until > turn.mono
+    }
+    return turn.store.removals.unsettled() | reporting
 
 
 def start(turn: Turn, root: str) -> bool:

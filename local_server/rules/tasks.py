@@ -97,6 +97,8 @@ def claim(
         turn.store.update_task(claimed)
     elif task.counter == counter and _overtaken(turn, task):
         claimed = task
+        if holder := turn.workers.named(task.recipient):
+            holder.ending[task.root] = None
     else:
         claimed = _claimed(turn, task, process, ttl)
         _check(task, counter)
@@ -112,7 +114,7 @@ def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
     """
     task = get(turn, task_id)
     if holder := turn.workers.named(task.recipient):
-        holder.ending.discard(task.root)
+        holder.ending.pop(task.root, None)
     done = transition(task, "complete", process=None, deadline=None, completed_on=turn.now)
     if done is None:
         return 200, task
@@ -154,8 +156,8 @@ def finish_root(turn: Turn, root: str, limit: int) -> int:
         done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
         if done:
             dispatch.write(turn, task, done)
-        if task.state == "CLAIMED" and (holder := turn.workers.named(task.recipient)):
-            holder.ending.add(root)
+        if task.kind != "notify" and task.state != "INIT" and (holder := turn.workers.named(task.recipient)):
+            holder.ending[root] = None if task.state == "CLAIMED" else turn.mono + OVERTAKEN_WITHIN
     return len(tasks)
 
 

@@ -77,7 +77,9 @@ class Worker:
     unclaimed: set[str] = field(default_factory=set)  # ids of the tasks sent and not claimed
     claimed: set[str] = field(default_factory=set)
     notified: set[str] = field(default_factory=set)  # ids of the notify tasks sent a moment ago
-    ending: set[str] = field(default_factory=set)  # promises that ended while it ran them, and it has yet to report
+    # Promises that ended under its hands, of which it has yet to report: until when its claim may come (by the clock of
+    # leases), None: it has claimed.
+    ending: dict[str, int | None] = field(default_factory=dict)
     remembers: dict[str, None] = field(default_factory=dict)  # removed promises that it has run, in order
     overdue: bool = False  # it did not claim in time, and has claimed nothing since: stopped, or hung
     chosen: int = 0  # when it was chosen last, so that equals take turns

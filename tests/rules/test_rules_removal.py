@@ -57,7 +57,9 @@ def test_a_run_goes_with_all_that_is_kept_about_it(stage: Stage) -> None:
     stage.do(tasks.drop, "__invoke:r", 1)
     stage.claim("__invoke:r", 2, process="a")
     stage.do(tasks.complete, "__invoke:r", 2)
-    stage.complete("r.1")
+    stage.claim("__invoke:r.1", process="a")
+    stage.complete("r.1", key="r.1")
+    stage.do(tasks.complete, "__invoke:r.1", 1)
     stage.claim("__resume:r:r.1", process="a")
     stage.complete("r", key="r")
     stage.do(tasks.complete, "__resume:r:r.1", 1)
@@ -149,6 +151,19 @@ def test_a_run_stays_as_long_as_a_worker_may_report_of_it(stage: Stage) -> None:
     stage.complete("s", "cancel")
     stage.process_ends("g/a")
     assert remove(stage, "s") == []
+
+
+def test_a_run_stays_as_long_as_a_claim_of_it_may_be_on_its_way(stage: Stage) -> None:
+    stage.connect("g/a")
+    for one in ("r", "s"):
+        stage.create(one, invoke=ANY)
+        stage.complete(one, "cancel")
+    assert remove(stage, "r") == ["r"]
+    stage.claim("__invoke:r", process="a")  # no 404, over which the SDK would end its process
+    stage.advance(60_000)
+    assert remove(stage, "r", "s") == ["r"]  # r is in hand, s would be refused by now
+    stage.do(tasks.complete, "__invoke:r", 1)
+    assert remove(stage, "r") == []
 
 
 def test_a_run_stays_until_everybody_has_been_told_of_its_end(stage: Stage) -> None:
