@@ -9,6 +9,10 @@ What can go wrong in a turn, and what becomes of it:
   had passed, is committed.
 - A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500. The transaction is rolled
   back and the others run again, since the writes of one request cannot be undone alone. They notice nothing.
+- It is not known which request that is, since a database elsewhere tells faults late: the turn is decided again, with
+  each statement waited for.
+- The database holds no such thing (PostgreSQL, a NUL character): that request alone is refused with 400.
+- The database is lost: nothing is answered, since nobody knows what is stored, and the engine is closed.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
   turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what.
 - Events that nobody waits for (a worker has come, a process has ended) are tried again until a turn with them is
@@ -20,22 +24,21 @@ first, a GET as well as the clock. So there is one way in which it completes, an
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
-from local_server.errors import INTERNAL_ERROR, Refusal
+from local_server.clock import TICK, Clock
+from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.errors import is_of_the_file, one_line
+from local_server.store.errors import StoreLostError, UnstorableError, is_of_the_file, one_line
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 type OnResult[T] = Callable[[T | Refusal], None]
 
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
-TICK = 500  # ms between two looks at the clocks at most; the wall clock may jump, and the server may have stood still
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -50,46 +53,21 @@ class _Request:
         self.failed = False
 
 
-class _Clock:
-    """The clock of leases, in ms: it stands still when this process does, stopped, suspended or in a slow commit.
-
-    A worker could not be heard meanwhile, so no lease may run out. While the server runs, the clock is read at least
-    once a TICK; what passes beyond two of these is not counted.
-
-    Attributes:
-        resumed: when it began, or last went on after it had stood still, in ms since the epoch.
-    """
-
-    def __init__(self) -> None:
-        self._read = time.monotonic_ns() // 1_000_000
-        self._now = self._read
-        self.resumed = time.time_ns() // 1_000_000
-
-    def now(self) -> int:
-        """Read it."""
-        read = time.monotonic_ns() // 1_000_000
-        if read - self._read > 2 * TICK:
-            self.resumed = time.time_ns() // 1_000_000
-        self._now += min(read - self._read, 2 * TICK)
-        self._read = read
-        return self._now
-
-
 class Engine:
     """Runs the rules over one store, for all requests and for the clock."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        self.store, self.clock = store, clock or Clock()
         self.workers = Workers()
         self.version = 0  # another one after each turn that has written something
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
         self._requests: list[_Request] = []  # of the turn that is open, or to be decided by the next
         self._stale = False  # the books in ``workers`` are those of a turn that failed
-        self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
         self._closed = False
+        self.lost = asyncio.Event()  # the database cannot be reached any more
         self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
 
     def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
@@ -134,8 +112,8 @@ class Engine:
 
     def _open(self) -> Turn:
         self.store.begin()
-        mono = self._clock.now()
-        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), mono, self._clock.resumed)
+        mono = self.clock.leases()
+        self._turn = Turn(self.store, self.workers, self.clock.wall(), mono, self.clock.resumed)
         if self._stale:
             dispatch.rebuild(self._turn)
         return self._turn
@@ -150,9 +128,9 @@ class Engine:
             except Exception as error:
                 if is_of_the_file(error):  # it is the turn that cannot be stored
                     raise
-                _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
-                request.failed, self._stale = True, True
-                request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
+                self._stale = True
+                if not self.store.unsure():
+                    request.failed, request.result = True, _undecided(error)
                 self._run([one for one in self._requests if not one.failed], self._open())
                 return
 
@@ -164,7 +142,10 @@ class Engine:
             dispatch.drain(turn)
             self.store.commit()
         except Exception as error:  # noqa: BLE001 - likewise
-            self._fail(error)
+            if not is_of_the_file(error) and self.store.unsure():
+                self._decide_again()
+            else:
+                self._fail(error)
             return
         if self._trouble and self.store.wrote:
             logger.warning("turns are stored again")
@@ -178,8 +159,23 @@ class Engine:
             logger.warning("%s", warning)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
+    def _decide_again(self) -> None:
+        """Find out which request of the turn cannot be stored."""
+        self._stale = True
+        try:
+            self._run([one for one in self._requests if not one.failed], self._open())
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(error)
+        else:
+            self._commit()
+
     def _fail(self, error: Exception) -> None:
         """Take the turn back: nothing of it is stored, nothing sent, and every request of it is told to come again."""
+        if isinstance(error, StoreLostError):
+            logger.error("%s", error)
+            self._turn, self._requests, self._closed = None, [], True
+            self.lost.set()
+            return
         if repr(error) != self._trouble:
             self._trouble = repr(error)
             _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
@@ -191,7 +187,7 @@ class Engine:
             _log("the turn could not be taken back; the next one tries again", second)
         for request in requests:
             _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
-        self._wake_at(None, self._clock.now() + TRY_AGAIN)
+        self._wake_at(None, self.clock.leases() + TRY_AGAIN)
 
     # the clock
 
@@ -202,11 +198,11 @@ class Engine:
 
     def _wake_at(self, now: int | None, mono: int | None) -> None:
         """Make sure that there is a sweep by these times."""
-        at = self._clock.now()
+        at = self.clock.leases()
         due = min(
             self._due if self._timer else at + LONGEST_SLEEP,
             at + LONGEST_SLEEP if mono is None else mono,
-            at + LONGEST_SLEEP if now is None else at + now - int(time.time() * 1000),
+            at + LONGEST_SLEEP if now is None else at + now - self.clock.wall(),
         )
         if self._timer is None or due < self._due:
             if self._timer:
@@ -217,26 +213,38 @@ class Engine:
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""
         self._timer = None
-        if self._clock.now() < self._due:
+        if self.clock.leases() < self._due:
             self._wake_at(None, self._due)
         elif not self._closed:
             self.do(due.sweep, self._swept)
 
     def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
         if isinstance(more, Refusal):
-            self._wake_at(None, self._clock.now() + TRY_AGAIN)
+            self._wake_at(None, self.clock.leases() + TRY_AGAIN)
         elif more:
             self.do(due.sweep, self._swept)
         else:
-            self._wake_at(*self.store.earliest())
+            self.do(lambda turn: turn.store.earliest(), self._rest)
+
+    def _rest(self, earliest: tuple[int | None, int | None] | Refusal) -> None:
+        self._wake_at(*((None, self.clock.leases() + TRY_AGAIN) if isinstance(earliest, Refusal) else earliest))
 
     def close(self) -> None:
         """Commit what is open, and close the database."""
-        self._commit()
+        if not self._closed:
+            self._commit()
         self._closed = True
         if self._timer:
             self._timer.cancel()
         self.store.close()
+
+
+def _undecided(error: Exception) -> Refusal:
+    """Return the answer to a request that could not be decided."""
+    if isinstance(error, UnstorableError):
+        return Refusal(BAD_REQUEST, str(error))
+    _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
+    return Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
 
 
 def _answer(request: _Request, result: Any) -> None:

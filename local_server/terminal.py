@@ -1,4 +1,4 @@
-"""``uv run local-server tree | promises | workers``: what the page shows, for people in a terminal.
+"""``uv run local-server tree | promises | workers | resolve``: what the page shows, for people in a terminal.
 
 They talk to a running server by its HTTP API. What the official server does not tell is asked for by its own wire:
 there a tree has states and times, but not who ran what; its workers cannot be listed.
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from local_server.page import readable
-from local_server.tree_lines import Row, clean, duration, promise_line, rows
+from local_server.tree_lines import STATES, Row, clean, duration, promise_line, rows
 from local_server.watch import follow
 
 TIMEOUT = 10.0  # seconds for an answer
@@ -74,6 +74,11 @@ class Server:
             raise ServerError(f"{self._url}{path}: found {type(content).__name__}; expected a JSON object")
         return content
 
+    def resolve(self, promise_id: str, value: object) -> Json:
+        """Resolve a pending promise with a JSON value; return it."""
+        data = base64.b64encode(json.dumps(value).encode()).decode()
+        return self.ask("PATCH", path_of(promise_id), {"state": "RESOLVED", "value": {"data": data}})
+
     def tree(self, promise_id: str) -> Json:
         """Return ``{"now", "more", "nodes"}`` as the page gets it, made of searches where there is no page."""
         try:
@@ -81,7 +86,7 @@ class Server:
         except ServerError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-        root = self.ask("GET", f"/promises/{quote(promise_id, safe='')}")  # tells it if there is no such promise
+        root = self.ask("GET", path_of(promise_id))  # tells it if there is no such promise
         nodes: list[Json] = []
         stack, seen = [(0, root)], set()
         while stack:
@@ -103,6 +108,11 @@ class Server:
             if not page["cursor"]:
                 return
             query["cursor"] = page["cursor"]
+
+
+def path_of(promise_id: str) -> str:
+    """Return the path of a promise in the API."""
+    return f"/promises/{quote(promise_id, safe='')}"
 
 
 def _told(content: Any) -> str:
@@ -214,4 +224,18 @@ def workers(server: str, *, as_json: bool) -> None:
         click.secho(clean(f"{one['name']}: gone {duration(view['now'] - one['at'])} ago{held}"), dim=True)
 
 
-COMMANDS = (tree, promises, workers)
+@click.command()
+@click.argument("promise_id", metavar="ID")
+@click.argument("value", required=False)
+@server_option
+def resolve(promise_id: str, value: str | None, server: str) -> None:
+    """Resolve the pending promise ID with VALUE, which is JSON: what it waits for has come from outside."""
+    try:
+        content = None if value is None else json.loads(value)
+    except ValueError:
+        raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
+    promise = Server(server).resolve(promise_id, content)
+    click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
+
+
+COMMANDS = (tree, promises, workers, resolve)

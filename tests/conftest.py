@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
+from postgres_stage import Cluster
 from rules_stage import Stage
-from wire_client import Wire
+from wire_client import Wire, ended_well
 
 from local_server.testing import Child, LocalServer
 
@@ -135,11 +136,15 @@ def durable(tmp_path: Path) -> Stage:
 @pytest.fixture(scope="module")
 def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
-    local = LocalServer(None)
-    request.node.children = [local.child]
-    yield local
-    status, faults = local.stop(), local.child.count("ERROR|Traceback")
-    assert (status, faults) == (0, 0), local.child.output
+    yield from ended_well(LocalServer(None), request)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests that do not end it."""
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="module")

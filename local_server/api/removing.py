@@ -154,8 +154,9 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
         await asyncio.sleep(10 * PAUSE)
 
 
-async def prune(engine: Engine, before: int) -> dict[str, Any]:
-    """Remove the runs of which all completed before a time, in ms since the epoch; return {"promises": how many}."""
+async def prune(engine: Engine, age: int) -> dict[str, Any]:
+    """Remove the runs of which all completed that long ago, in ms; return {"promises": how many}."""
+    before = await engine.ask(lambda turn: turn.now) - age
     at, after, count = -1, "", 0
     while rows := await engine.ask(partial(_ended, before, at, after)):
         at, after = rows[-1]
@@ -173,7 +174,7 @@ async def keep(engine: Engine, age: int | None) -> None:
                 await _shrink(engine)
             if age is None:
                 return
-            await prune(engine, time.time_ns() // 1_000_000 - age)
+            await prune(engine, age)
         await asyncio.sleep(min(LONGEST_SLEEP, max(SHORTEST_SLEEP, (age or 0) / 10_000)))
 
 

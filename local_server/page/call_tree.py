@@ -62,7 +62,7 @@ async def tree(engine: Engine, promise_id: str, limit: int) -> dict[str, Any]:
     nodes: list[views.Node] = []
     for places in batched(_in_order(promise_id, calls), SLICE):
         nodes += await engine.ask(partial(details, places))
-    return {"now": views.now(), "more": more, "nodes": nodes}
+    return {"now": engine.clock.wall(), "more": more, "nodes": nodes}
 
 
 async def _reached(engine: Engine, root: str, limit: int) -> tuple[dict[str, Row], dict[str, list[_Call]], bool]:

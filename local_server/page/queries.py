@@ -142,7 +142,7 @@ class Queries:
                     break
                 row: Any = self._rows(
                     """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
-                        WHERE waits_for = :queue LIMIT :limit) AS some WHERE kind <> 'notify'""",
+                        WHERE waits_for = :queue LIMIT :limit) AS them WHERE kind <> 'notify'""",
                     queue=queue, limit=limit,
                 )[0]  # fmt: skip
                 if row["tasks"]:

@@ -73,7 +73,7 @@ class Page:
             what = bodies.read(exchange.body, bodies.Remove)
             removal = removing.remove(self._engine, what.id, pending=what.pending)
         else:
-            removal = removing.prune(self._engine, views.now() - bodies.read(exchange.body, bodies.Prune).older_than)
+            removal = removing.prune(self._engine, bodies.read(exchange.body, bodies.Prune).older_than)
         task = asyncio.create_task(removal)
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
@@ -146,7 +146,7 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
         below, rows = await engine.ask(partial(look, below, limit - len(found)))
         found += [views.root(row) for row in rows]
     exact = await engine.ask(partial(views.no_root, promise_id=wanted)) if wanted else None
-    return {"now": views.now(), "roots": found, "below": below, "exact": exact}
+    return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}
 
 
 def _reply(exchange: Exchange, answer: object) -> None:

@@ -3,7 +3,6 @@
 Times are ms since the epoch.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
@@ -56,11 +55,6 @@ class Node(Struct, omit_defaults=True):
     runs: list[Run] = []
 
 
-def now() -> int:
-    """Return the time by which the page counts."""
-    return time.time_ns() // 1_000_000
-
-
 def root(row: Row) -> Node:
     """Show a promise in the list of roots."""
     return _node(row)
@@ -87,7 +81,7 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     calls = queries.calls(promise_id, LISTED)
     node = detailed(turn, row, history, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
     return {
-        "now": now(),
+        "now": turn.now,
         "node": node,
         "param": readable.value(row["param"], row["param_size"]),
         "value": readable.value(row["value"], row["value_size"]),
@@ -126,9 +120,8 @@ def workers(turn: Turn) -> dict[str, Any]:
     for worker in listed:
         groups[worker.group].append(
             {
-                "name": worker.id, "connected": worker.stream is not None,
-                "pid": worker.process.pid if worker.process else None,
-                "holds": len(worker.claimed), "sent": len(worker.unclaimed),
+                "name": worker.id, "connected": worker.stream is not None, "holds": len(worker.claimed),
+                "sent": len(worker.unclaimed), "pid": worker.os_process and worker.os_process.pid,
                 "tasks": [
                     {"promise": tasks[one]["root"], "since": tasks[one]["claimed_on"]}
                     for one in held[worker.name] if one in tasks
@@ -143,12 +136,12 @@ def workers(turn: Turn) -> dict[str, Any]:
         {
             "address": one["root"], "tasks": 1, "since": one["created_on"],
             "text": f"{one['root']} has ended {one['deaths']} workers, the last one {one['recipient']}: tried again in "
-            f"{_seconds_until(one['not_before'])} s; to give it up: local-server cancel {one['root']}",
+            f"{_seconds_until(turn, one['not_before'])} s; to give it up: local-server cancel {one['root']}",
         }
         for one in queries.deadly(LISTED, COUNTED)
     ]  # fmt: skip
     return {
-        "now": now(),
+        "now": turn.now,
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
         "more": len(everybody) - len(listed),
         "gone": [
@@ -172,8 +165,8 @@ def waiting_text(workers: Workers, queue: str, count: int) -> str:
     return f"{what} {verb} for {queue}: {why}"
 
 
-def _seconds_until(at: int) -> int:
-    return max(0, at - now() + 999) // 1_000
+def _seconds_until(turn: Turn, at: int) -> int:
+    return max(0, at - turn.now + 999) // 1_000
 
 
 def _why(workers: Workers, queue: str) -> str:
@@ -256,7 +249,7 @@ def _where(turn: Turn, kind: str, live: list[TaskHistory], *, waits_for_calls: b
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
         deaths = sum(claim["reason"].startswith(DEATH) for claim in lost)
         if task["not_before"] is not None and deaths:
-            return f"has ended {deaths} workers, tried again in {_seconds_until(task['not_before'])} s"
+            return f"has ended {deaths} workers, tried again in {_seconds_until(turn, task['not_before'])} s"
         if task["not_before"] is not None:
             return "waits for its start time"
         if queue is not None:

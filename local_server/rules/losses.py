@@ -30,7 +30,10 @@ def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_
         if task.state == "CLAIMED":
             turn.store.insert_lost_claim(task, turn.now, reason)
         dispatch.write(turn, task, lost)
-        turn.freed_roots[task.root] = None
+        if task.kind == "notify":  # no other task of its root keeps it waiting, and there may be hundreds of them
+            dispatch.offer(turn, lost)
+        else:
+            turn.freed_roots[task.root] = None
 
 
 def settle(turn: Turn, task: Task) -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 from local_server.store import inspection
 from local_server.store.engines import Row
-from local_server.store.errors import StoreError, StoreMovedError
+from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
+from local_server.store.place import Place
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ PRAGMA cell_size_check = ON;      -- damage is found when its page is read, befo
 # each checkpoint (every 1,000 pages), so once its blocks are written no commit has to grow it.
 LOG_BYTES = 1_100 * (4_096 + 24)
 PAGES = 32  # that are given back in one turn: as many are moved at most, in about a millisecond
-APART = 0.1  # seconds between two looks at whether the file is still there
 INCREMENTAL = 2  # as SQLite tells it
 PRIVATE = 0o600  # of every file that is made here, whatever the umask; those that are there keep their mode
 
@@ -38,10 +37,14 @@ class Sqlite(sqlite3.Connection):
     """A connection as ``engines.Database`` wants it.
 
     Attributes:
-        place: where its file is.
+        place: where its file is, None while that is being opened.
     """
 
-    place: "Place"
+    place: Place | None = None
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.execute("BEGIN")
 
     def named(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
         """Return rows whose columns have names."""
@@ -51,7 +54,14 @@ class Sqlite(sqlite3.Connection):
 
     def check(self) -> None:
         """Look whether the file is still where it was."""
-        self.place.check()
+        if self.place:
+            self.place.check()
+
+    def close(self) -> None:
+        """Close it; what is committed is in the one file then."""
+        super().close()
+        if self.place:
+            self.place.close()
 
     def shrink(self) -> bool:
         """Give a few unused pages back; with a later checkpoint the file is smaller, if it was made ready for that."""
@@ -88,42 +98,6 @@ def _connect(path: Path) -> Sqlite:
         _create(path)
         return _open_file(path, f"{inspection.schema()}; {_mark(VERSION)}")
     return _open_file(path, "") if version == VERSION else _migrate(path, version)
-
-
-class Place:
-    """Tells whether a database and its log are still the files that were opened."""
-
-    def __init__(self, path: Path | None) -> None:
-        """Take the path of a database that has just been opened; ``None``: in memory, which cannot be lost."""
-        paths = [real(path), log_of(real(path))] if path else []
-        self._opened = [(str(file), _identity(str(file))) for file in paths]
-        self._looked = 0.0  # by the monotonic clock
-
-    def check(self) -> None:
-        """Compare, unless that was done a moment ago: it is two calls of stat.
-
-        So what is written in the first 0.1 s after a file was deleted is answered, and lost with it.
-
-        Raises:
-            StoreMovedError: one of them was deleted or replaced.
-        """
-        now = time.monotonic()
-        if now - self._looked < APART:
-            return
-        for path, identity in self._opened:
-            if _identity(path) != identity:
-                raise StoreMovedError(
-                    f"{path} was deleted or replaced while this server has it open; nothing is written until it is back"
-                )
-        self._looked = now
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - at every commit: half the time of a Path
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _open_file(path: Path, sql: str) -> Sqlite:

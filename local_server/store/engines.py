@@ -39,6 +39,15 @@ class Database(Protocol):
     def named(self, sql: str, values: Mapping[str, Any], /) -> list[Row]:
         """Return the rows of a SELECT, for people: their columns have names."""
 
+    def begin(self) -> None:
+        """Open a transaction."""
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+
+    def rollback(self) -> None:
+        """Take the transaction back."""
+
     def check(self) -> None:
         """Look whether what is written now can be found again later.
 

@@ -106,9 +106,11 @@ CREATE TABLE IF NOT EXISTS schedules (
 );
 CREATE INDEX IF NOT EXISTS schedules_due ON schedules (next_run_time);
 
--- The operating system's process behind each worker on this machine, so that a restarted server can tell who is gone.
+-- The operating system's process behind each worker on the server's machine, so that the next server there can tell who
+-- is gone.
 CREATE TABLE IF NOT EXISTS processes (
     recipient TEXT PRIMARY KEY,         -- "group/id"
     pid INTEGER NOT NULL,
-    started REAL NOT NULL               -- seconds since the epoch, as the operating system tells: tells reused pids apart
+    started REAL NOT NULL,              -- seconds since the epoch, as the operating system tells: tells reused pids apart
+    machine TEXT NOT NULL               -- on which the pid means something
 ) WITHOUT ROWID;

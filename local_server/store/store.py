@@ -61,7 +61,7 @@ class Store:
         """Open a transaction, in place of one that is still open."""
         self.rollback()
         self._before = self.changes
-        self.db.execute("BEGIN")
+        self.db.begin()
 
     def commit(self) -> None:
         """Make the transaction durable.
@@ -71,12 +71,16 @@ class Store:
         """
         if self.wrote:
             self.db.check()
-        self.db.execute("COMMIT")
+        self.db.commit()
 
     def rollback(self) -> None:
         """Take the transaction back, unless the database has done so itself."""
         if self.db.in_transaction:
-            self.db.execute("ROLLBACK")
+            self.db.rollback()
+
+    def unsure(self) -> bool:
+        """Tell whether the last fault may be that of another request of the turn; the next turn will tell which."""
+        return self.db.unsure()
 
     def shrink(self) -> bool:
         """Give a few unused pages of the file back; return whether there are more."""
@@ -290,16 +294,17 @@ class Store:
 
     # processes and deadlines
 
-    def processes(self) -> Iterator[tuple[str, int, float]]:
-        """Return (recipient, pid, started) of the workers whose process was known."""
-        yield from self.db.execute("SELECT recipient, pid, started FROM processes").fetchall()
+    def processes(self, machine: str) -> Iterator[tuple[str, int, float]]:
+        """Return (recipient, pid, started) of the workers whose process was known on this machine."""
+        sql = "SELECT recipient, pid, started FROM processes WHERE machine = :machine"
+        yield from self.db.execute(sql, {"machine": machine}).fetchall()
 
-    def set_process(self, recipient: str, pid: int, started: float) -> None:
+    def set_process(self, recipient: str, pid: int, started: float, machine: str) -> None:
         """Remember the process behind a worker."""
         self.db.execute(
-            """INSERT INTO processes VALUES (:recipient, :pid, :started)
-                ON CONFLICT (recipient) DO UPDATE SET pid = :pid, started = :started""",
-            {"recipient": recipient, "pid": pid, "started": started},
+            """INSERT INTO processes VALUES (:recipient, :pid, :started, :machine)
+                ON CONFLICT (recipient) DO UPDATE SET pid = :pid, started = :started, machine = :machine""",
+            {"recipient": recipient, "pid": pid, "started": started, "machine": machine},
         )
 
     def forget_process(self, recipient: str) -> None:

@@ -42,12 +42,8 @@ def create(
     tags = {key.replace("_", ":"): text for key, text in tags.items()}
     if parent is not None:
         tags["resonate:parent"] = parent
-    body = {
-        "id": promise_id,
-        "timeout": 2**50,
-        "tags": tags,
-        "param": {"data": b64encode(json.dumps(param).encode()).decode()},
-    }
+    data = b64encode(json.dumps(param).encode()).decode()
+    body = {"id": promise_id, "timeout": 2**50, "tags": tags, "param": {"data": data}}
     answer = requests.post(f"{server.url}/promises", json=body, headers={"Idempotency-Key": "key"}, timeout=10)
     answer.raise_for_status()
 
