@@ -16,6 +16,7 @@ class Config:
     db: Path | None = Path("resonate.db")  # None: in memory
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners
     url: str | None = None  # of a database of PostgreSQL; then ``db`` is None
+    keep: int | None = None  # ms after which a run that has completed is removed; None: never
 
     @property
     def data(self) -> str:

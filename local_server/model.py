@@ -14,6 +14,7 @@ TaskState = Literal["INIT", "ENQUEUED", "CLAIMED", "COMPLETED", "TIMEDOUT"]
 TaskKind = Literal["invoke", "resume", "notify"]
 
 DEATH = "process "  # the reason of a loss that begins so is the death of a worker's process
+TOOK_FOR_EARLIER = "not run: "  # the reason of a loss by a worker that knows the id from before it was deleted
 UNSET_TIME = -(2**63)  # a default that no real time has, so that a field without value is left out of the JSON
 
 

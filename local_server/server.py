@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from local_server.api import removing
 from local_server.clock import Clock
 from local_server.config import Config
 from local_server.engine import Engine
@@ -122,11 +123,13 @@ async def serving(
         servers: list[asyncio.Server] = []
         engine.start()
         presence.restore()
+        keeping = asyncio.get_running_loop().create_task(removing.keep(engine, config.keep))
         for bound, kind in ((api, api_listener), (poll, StreamListener)):
             listener = kind(engine, presence, guard, _url(api))
             factory = partial(Connection, listener.handle, limits)
             servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
         yield engine, _url(api), _url(poll)
+        keeping.cancel()
         for server in servers:
             server.close()  # first: the SDK comes back at once when its stream is ended
         presence.close()

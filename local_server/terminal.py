@@ -1,4 +1,4 @@
-"""``uv run local-server tree | promises | workers | cancel | resolve``: what the page shows, for people in a terminal.
+"""``uv run local-server tree | promises | workers | resolve``: what the page shows, for people in a terminal.
 
 They talk to a running server by its HTTP API. What the official server does not tell is asked for by its own wire:
 there a tree has states and times, but not who ran what; its workers cannot be listed.
@@ -48,14 +48,14 @@ class Server:
             basic = f"{user}:{os.getenv('RESONATE_PASSWORD', '')}"
             self._headers["authorization"] = f"Basic {base64.b64encode(basic.encode()).decode()}"
 
-    def ask(self, method: str, path: str, body: object = None) -> Json:
-        """Return the answer to a request.
+    def ask(self, method: str, path: str, body: object = None, timeout: float | None = TIMEOUT) -> Json:
+        """Return the answer to a request, which may take that many seconds; None: as long as it takes.
 
         Raises:
             ServerError: it is not there, or answers with an error, whose status it carries.
         """
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=TIMEOUT)
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), self._headers)
             answer = connection.getresponse()
@@ -138,7 +138,7 @@ def _default_server() -> str:
     return f"{host}:{os.getenv('RESONATE_PORT_STORE') or '8001'}"
 
 
-_server_option = click.option(
+server_option = click.option(
     "--server", default=_default_server, metavar="URL", show_default="the SDK's variables, else http://localhost:8001",
     help="The server to ask.",
 )  # fmt: skip
@@ -149,7 +149,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @click.argument("promise_id", metavar="ID")
 @click.option("--watch", is_flag=True, help="Follow it until it is completed.")
 @_json_option
-@_server_option
+@server_option
 def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
     """Show the calls below the promise ID, who ran them, and how long they took."""
     remote, seen = Server(server), False
@@ -182,7 +182,7 @@ def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
 @click.option("--state", type=click.Choice(["pending", "resolved", "rejected"]), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
 @_json_option
-@_server_option
+@server_option
 def promises(pattern: str, state: str | None, limit: int, server: str, *, as_json: bool) -> None:
     """List the promises whose id fits PATTERN, in which * stands for any characters, the newest first."""
     fields = {"limit": str(min(limit, 100)), **({"state": state} if state else {})}
@@ -197,7 +197,7 @@ def promises(pattern: str, state: str | None, limit: int, server: str, *, as_jso
 
 @click.command()
 @_json_option
-@_server_option
+@server_option
 def workers(server: str, *, as_json: bool) -> None:
     """List groups and workers, what each holds, who has gone in the last minute, and what waits for a worker."""
     try:
@@ -226,18 +226,8 @@ def workers(server: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("promise_id", metavar="ID")
-@_server_option
-def cancel(promise_id: str, server: str) -> None:
-    """Cancel the pending promise ID; whoever waits for it gets an error."""
-    path = f"/promises/{quote(promise_id, safe='')}"
-    promise = Server(server).ask("PATCH", path, {"state": "REJECTED_CANCELED"})
-    click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
-
-
-@click.command()
-@click.argument("promise_id", metavar="ID")
 @click.argument("value", required=False)
-@_server_option
+@server_option
 def resolve(promise_id: str, value: str | None, server: str) -> None:
     """Resolve the pending promise ID with VALUE, which is JSON: what it waits for has come from outside."""
     try:
@@ -248,4 +238,4 @@ def resolve(promise_id: str, value: str | None, server: str) -> None:
     click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
 
 
-COMMANDS = (tree, promises, workers, cancel, resolve)
+COMMANDS = (tree, promises, workers, resolve)

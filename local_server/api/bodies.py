@@ -133,6 +133,19 @@ class Heartbeat(Struct):
     process_id: Id = msgspec.field(name="processid")
 
 
+class Remove(Struct):
+    """Body of POST /ui/remove: a pattern for ids; whether what is pending is canceled, and goes too."""
+
+    id: Id
+    pending: bool = False
+
+
+class Prune(Struct):
+    """Body of POST /ui/prune."""
+
+    older_than: Annotated[int, Meta(ge=0, le=2**53)] = msgspec.field(name="olderthan")  # ms
+
+
 class NewSchedule(Struct):
     """Body of POST /schedules."""
 

@@ -1,17 +1,18 @@
 """The routes of the page: its files, the JSON behind it, and its event stream."""
 
+import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
-from local_server.api import replies
+from local_server.api import bodies, removing, replies
 from local_server.api.search import LONGEST, STATES
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
-from local_server.http.exchange import JSON, TEXT, Exchange
+from local_server.http.exchange import JSON, TEXT, Exchange, LargeBody
 from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries
@@ -19,6 +20,7 @@ from local_server.rules.turn import Turn
 from local_server.store.engines import Row
 from local_server.store.searches import like
 
+WRITES = ("/ui/remove", "/ui/prune")  # by POST; all else is read
 PAGE = 50  # roots
 SLICE = 5_000  # roots looked at in one turn
 TYPES = {
@@ -38,7 +40,7 @@ HEADERS = {
 
 
 class Page:
-    """Answers what the page asks for: GET / and everything below /ui/."""
+    """Answers what the page and the commands ask for: GET /, and everything below /ui/."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,18 +49,35 @@ class Page:
             path = "/" if file.name == "index.html" else f"/ui/{file.name}"
             self._files[path] = TYPES["." + file.name.rpartition(".")[2]], file.read_bytes()
         self._events = Events(engine)
+        self._removals: set[asyncio.Task[dict[str, Any]]] = set()  # that go on when their client leaves
 
     @staticmethod
     def has(method: str, path: str) -> bool:
         """Tell whether a request is one for the page."""
-        return method == "GET" and (path == "/" or path.startswith("/ui/"))
+        return (method == "GET" and (path == "/" or path.startswith("/ui/"))) or (method == "POST" and path in WRITES)
 
     def answer(self, exchange: Exchange, path: str, query: str) -> None:
         """Answer one request."""
         try:
-            self._answer(exchange, path, query)
+            if path in WRITES and exchange.method == "POST":
+                self._write(exchange, path)
+            else:
+                self._answer(exchange, path, query)
         except Refusal as refusal:
             _reply(exchange, refusal)
+
+    def _write(self, exchange: Exchange, path: str) -> None:
+        if exchange.too_large:
+            raise LargeBody
+        if path == "/ui/remove":
+            what = bodies.read(exchange.body, bodies.Remove)
+            removal = removing.remove(self._engine, what.id, pending=what.pending)
+        else:
+            removal = removing.prune(self._engine, bodies.read(exchange.body, bodies.Prune).older_than)
+        task = asyncio.create_task(removal)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+        exchange.run(self._reply_later(exchange, asyncio.shield(task)))
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         fields = {name: values[0] for name, values in parse_qs(query, errors="replace").items()}
@@ -69,6 +88,9 @@ class Page:
             self._events.open(exchange)
         elif path == "/ui/roots":
             exchange.run(self._reply_later(exchange, roots(self._engine, fields)))
+        elif path == "/ui/removable":
+            wanted, pending = fields.get("id", ""), fields.get("pending") == "true"
+            exchange.run(self._reply_later(exchange, removing.removable(self._engine, wanted, pending=pending)))
         elif path == "/ui/workers":
             self._ask(exchange, views.workers)
         elif path.startswith("/ui/tree/"):
@@ -81,7 +103,7 @@ class Page:
     def _ask(self, exchange: Exchange, view: Callable[[Turn], object]) -> None:
         self._engine.do(view, partial(_reply, exchange))
 
-    async def _reply_later(self, exchange: Exchange, answer: Coroutine[Any, Any, dict[str, Any]]) -> None:
+    async def _reply_later(self, exchange: Exchange, answer: Awaitable[dict[str, Any]]) -> None:
         try:
             _reply(exchange, await answer)
         except Refusal as refusal:

@@ -136,7 +136,7 @@ def _send_or_queue(turn: Turn, task: Task) -> Task:
     elif queue in turn.workers.saturated and task.waits_for != queue:
         worker = None  # older tasks wait there; it is offered behind them
     else:
-        worker = turn.workers.choose(address, avoid=task.recipient)
+        worker = turn.workers.choose(address, task.recipient, task.root)
     if worker is None or worker.stream is None:
         turn.workers.note_saturated(address, queue)
         return replace(task, deadline=turn.due_in(NOTIFY_WITHIN) if notify else None, waits_for=queue)

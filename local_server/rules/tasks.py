@@ -97,6 +97,8 @@ def claim(
         turn.store.update_task(claimed)
     elif task.counter == counter and _overtaken(turn, task):
         claimed = task
+        if holder := turn.workers.named(task.recipient):
+            holder.ending[task.root] = None
     else:
         claimed = _claimed(turn, task, process_id, ttl)
         _check(task, counter)
@@ -111,10 +113,15 @@ def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
         Refusal: 40403, 40308, 40309.
     """
     task = get(turn, task_id)
+    if holder := turn.workers.named(task.recipient):
+        holder.ending.pop(task.root, None)
     done = transition(task, "complete", process=None, deadline=None, completed_on=turn.now)
     if done is None:
         return 200, task
     _check(task, counter)
+    if holder and task.root in holder.remembers and _without_result(turn, task):
+        losses.took_for_earlier(turn, task, holder)
+        return 201, done
     dispatch.write(turn, task, done)
     turn.freed_roots[task.root] = None
     return 201, done
@@ -149,7 +156,16 @@ def finish_root(turn: Turn, root: str, limit: int) -> int:
         done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
         if done:
             dispatch.write(turn, task, done)
+        if task.kind != "notify" and task.state != "INIT" and (holder := turn.workers.named(task.recipient)):
+            holder.ending[root] = None if task.state == "CLAIMED" else turn.mono + OVERTAKEN_WITHIN
     return len(tasks)
+
+
+def _without_result(turn: Turn, task: Task) -> bool:
+    """Tell whether a task ends although its promise is pending, and waits for nothing."""
+    root = turn.store.promise(task.root)
+    others = [one for one in turn.store.live_tasks(task.root, 2) if one.id != task.id]
+    return root is not None and root.state == "PENDING" and not others and not turn.store.waits(task.root)
 
 
 def _invocation(turn: Turn, promise: Promise, recv: str) -> Task:

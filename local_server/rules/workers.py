@@ -18,6 +18,7 @@ from local_server.rules.addresses import Address
 
 REMEMBERED = 64  # workers that have gone
 NAMED = 5  # tasks of each
+REMEMBERS = 10_000  # removed promises of which a worker is known to have run them
 WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
 NOTICES = 512  # notifications that may not have arrived yet: a turn sends that many in some 30 ms, or takes them back
 
@@ -77,6 +78,10 @@ class Worker:
     unclaimed: set[str] = field(default_factory=set)  # ids of the tasks sent and not claimed
     claimed: set[str] = field(default_factory=set)
     notified: set[str] = field(default_factory=set)  # ids of the notify tasks sent a moment ago
+    # Promises that ended under its hands, of which it has yet to report: until when its claim may come (by the clock of
+    # leases), None: it has claimed.
+    ending: dict[str, int | None] = field(default_factory=dict)
+    remembers: dict[str, None] = field(default_factory=dict)  # removed promises that it has run, in order
     overdue: bool = False  # it did not claim in time, and has claimed nothing since: stopped, or hung
     chosen: int = 0  # when it was chosen last, so that equals take turns
     queues: tuple[str, str] = field(init=False)  # those that it serves: its group's, and its own
@@ -101,6 +106,12 @@ class Worker:
     def held(self) -> set[str]:
         """Return the ids of the tasks sent to it or claimed by it, except what it is only notified of."""
         return self.unclaimed | self.claimed
+
+    def remember(self, promise_id: str) -> None:
+        """Note that it has run a promise that is removed now: what comes under that id again, it may take for that."""
+        self.remembers[promise_id] = None
+        if len(self.remembers) > REMEMBERS:
+            del self.remembers[next(iter(self.remembers))]
 
     def forget(self, task_id: str) -> None:
         """Note that it no longer holds a task."""
@@ -164,21 +175,25 @@ class Workers:
         elif task.state == "ENQUEUED":
             (worker.notified if task.kind == "notify" else worker.unclaimed).add(task.id)
 
-    def choose(self, address: Address, avoid: str | None = None) -> Worker | None:
+    def choose(self, address: Address, avoid: str | None = None, promise: str = "") -> Worker | None:
         """Return the worker that is offered a task: the one named, else the least loaded of the group, in turn.
 
         ``avoid`` names the worker that was offered it before in vain; it is chosen only when there is no other, as is
-        one that leaves its messages unclaimed.
+        one that leaves its messages unclaimed, and one that has run an earlier ``promise`` of that id.
         """
+
+        def last_of_all(one: Worker) -> bool:
+            return one.name == avoid or one.overdue or promise in one.remembers
+
         members = self._groups.get(address.group, {})
         preferred = members.get(address.member)
-        if preferred and preferred.room and preferred.name != avoid and not preferred.overdue:
+        if preferred and preferred.room and not last_of_all(preferred):
             chosen: Worker | None = preferred
         else:
             candidates = members.values() if address.cast == "any" else [preferred] if preferred else []
             chosen = min(
                 (one for one in candidates if one.room),
-                key=lambda one: (one.name == avoid or one.overdue, len(one.unclaimed) + len(one.claimed), one.chosen),
+                key=lambda one: (last_of_all(one), len(one.unclaimed) + len(one.claimed), one.chosen),
                 default=None,
             )
         if chosen:

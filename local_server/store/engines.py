@@ -61,5 +61,8 @@ class Database(Protocol):
     def unsure(self) -> bool:
         """Tell whether the last fault may be that of an earlier statement; if so, the next ones are waited for."""
 
+    def shrink(self) -> bool:
+        """Give a little of the space that is unused back, within a transaction; return whether there is more of it."""
+
     def close(self) -> None:
         """Close the connection."""

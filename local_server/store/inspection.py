@@ -34,6 +34,8 @@ VERSION_0 = {
 MIGRATIONS = [
     "CREATE TABLE unsettled (promise TEXT PRIMARY KEY) WITHOUT ROWID",
     "ALTER TABLE processes ADD COLUMN machine TEXT NOT NULL DEFAULT ''",
+    """CREATE TABLE removed (promise TEXT PRIMARY KEY) WITHOUT ROWID;
+        CREATE INDEX promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL""",
 ]
 VERSION = len(MIGRATIONS)
 

@@ -263,6 +263,10 @@ class Postgres:
     def check(self) -> None:
         """Do nothing: a COMMIT fails where it cannot be found again."""
 
+    def shrink(self) -> bool:
+        """Leave that to PostgreSQL: its autovacuum makes unused space free for what comes."""
+        return False
+
     def unsure(self) -> bool:
         """Tell whether the last fault may be that of an earlier statement; if so, the next ones are waited for."""
         self._careful, self._doubtful = self._doubtful, False

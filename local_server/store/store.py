@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from local_server.model import DEATH, Callback, Promise, Schedule, Task
+from local_server.model import Callback, Promise, Schedule, Task
 from local_server.store.database import connect
 from local_server.store.engines import Database
+from local_server.store.removals import Removals
 from local_server.store.rows import (
     CALLBACK,
     PROMISE,
@@ -49,6 +50,7 @@ class Store:
             StoreError: the file cannot be used; the message says why.
         """
         self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
+        self.removals = Removals(self.db)
         self._before = 0  # changes at the beginning of the transaction
 
     def close(self) -> None:
@@ -79,6 +81,10 @@ class Store:
     def unsure(self) -> bool:
         """Tell whether the last fault may be that of another request of the turn; the next turn will tell which."""
         return self.db.unsure()
+
+    def shrink(self) -> bool:
+        """Give a few unused pages of the file back; return whether there are more."""
+        return self.db.shrink()
 
     @property
     def wrote(self) -> bool:
@@ -137,6 +143,10 @@ class Store:
     def insert_callback(self, callback: Callback) -> bool:
         """Add it; return False when the promise has one of that id, which then stays as it is."""
         return bool(self.db.execute(INSERT_CALLBACK, asdict(callback)).fetchall())
+
+    def waits(self, root: str) -> bool:
+        """Tell whether the function of a promise waits for another; reads all who wait, so only for a rare question."""
+        return self._one("SELECT 1 FROM callbacks WHERE root = :root AND kind = 'resume'", root=root) is not None
 
     def take_callbacks(self, promise_id: str, limit: int) -> list[Callback]:
         """Remove callbacks of a promise, the first by their ids; return them."""
@@ -247,10 +257,10 @@ class Store:
         """Return what a process has claimed."""
         return self._tasks("process = :process AND state = 'CLAIMED'", process=process)
 
-    def deaths(self, task_id: str) -> int:
-        """Return how often a task was lost by the death of its holder."""
-        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE :death"
-        return int(self._one(sql, id=task_id, death=f"{DEATH}%")[0])
+    def losses(self, task_id: str, reason: str) -> int:
+        """Return how often a task was lost for a reason that begins so."""
+        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE :reason"
+        return int(self._one(sql, id=task_id, reason=f"{reason}%")[0])
 
     # schedules
 

@@ -190,10 +190,12 @@ def test_workers_and_what_waits_for_one_are_listed(server: LocalServer, factoria
 
 def test_cancel_ends_a_pending_promise_and_no_other(server: LocalServer, run: Run) -> None:
     create(server, "job")
-    assert run("cancel", "job").output == "job is canceled"
+    assert run("cancel", "job", "--yes").output == "job is canceled"
     assert requests.get(f"{server.url}/promises/job", timeout=10).json()["state"] == "REJECTED_CANCELED"
     again = run("cancel", "job", status=1)
     assert again.lines[0].startswith("Error: The promise has already been canceled: promise job: found it")
+    (line,) = again.lines
+    assert re.search(r"it was canceled at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", line)
 
 
 @pytest.mark.parametrize("command", ["tree", "cancel"])
