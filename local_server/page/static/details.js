@@ -73,7 +73,7 @@ function draw({ node, why, by_hand: byHand, error, param, value, tags, keys, par
         byHand ? button("resolve", "primary", actions.resolve, "Resolve promise") : null,
         pending ? button("cancel", "danger", actions.cancel, "Cancel promise") : null,
         button("close", "", hide, "Close"))),
-    headline(node, why, error) ?? "",
+    headline(node, why, error, value.large) ?? "",
     h("dl", {}, entries.filter(([, shown]) => shown).flatMap(([name, shown]) => [h("dt", {}, name), h("dd", {}, shown)])),
   );
   box.querySelectorAll("details").forEach((one, place) => (one.open = open[place] ?? false));
@@ -84,11 +84,11 @@ const items = (all, show) => (all.length ? h("ul", {}, all.map((one) => h("li", 
 const pairs = (map) => items(Object.entries(map), ([name, text]) => h("code", {}, `${name} = ${text}`));
 
 /** Say first why it waits, or why it failed. */
-function headline(node, why, error) {
+function headline(node, why, error, large) {
   if (failed(node)) {
     const said = { REJECTED_CANCELED: "It was canceled.", REJECTED_TIMEDOUT: `Nobody completed it in time: it had ${duration(node.timeout - node.created)}.` }[node.state];
     const known = [error.type && h("strong", {}, error.type), error.type && error.message ? ": " : "", error.message];
-    return h("p", { id: "why", class: "failed" }, error.type || error.message ? known : said ?? "It was rejected with nothing that says why.");
+    return h("p", { id: "why", class: "failed" }, error.type || error.message ? known : said ?? (large ? "Its error is too large to be shown here." : "It was rejected with nothing that says why."));
   }
   if (!why.length) return null;
   return h("ul", { id: "why" }, why.map((reason) => h("li", {},
