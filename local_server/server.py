@@ -125,7 +125,7 @@ async def serving(
         presence.restore()
         keeping = asyncio.get_running_loop().create_task(removing.keep(engine, config.keep))
         for bound, kind in ((api, api_listener), (poll, StreamListener)):
-            listener = kind(engine, presence, guard, _url(api))
+            listener = kind(engine, presence, guard, _url(api), _url(poll))
             factory = partial(Connection, listener.handle, limits)
             servers.append(await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG))
         yield engine, _url(api), _url(poll)

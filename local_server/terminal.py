@@ -125,8 +125,9 @@ def _told(content: Any) -> str:
 def _node(promise: Json) -> Json:
     """Shape a promise of the wire as a node of a tree."""
     func, args = readable.call(json.dumps(promise["param"]))
+    result, error = readable.outcome(promise["state"], json.dumps(promise["value"]))
     return {
-        "func": func, "args": args, "result": readable.result(json.dumps(promise["value"])),
+        "func": func, "args": args, "result": result, "error": error,
         "id": promise["id"], "state": promise["state"], "created": promise["createdOn"],
         "kind": readable.kind(json.dumps(promise.get("tags", {}))), "timeout": promise["timeout"],
         "completed": promise.get("completedOn"), "where": promise.get("tags", {}).get("resonate:invoke", ""),

@@ -13,8 +13,9 @@ from msgspec import Struct
 from local_server import errors
 from local_server.errors import Refusal
 from local_server.model import DEATH
-from local_server.page import readable
+from local_server.page import readable, reasons
 from local_server.page.queries import Queries
+from local_server.page.reasons import TaskHistory, connected
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Workers
@@ -47,6 +48,7 @@ class Node(Struct, omit_defaults=True):
     completed: int | None = None
     timeout: int | None = None
     result: str = ""
+    error: str = ""  # what it was rejected with, in place of a result
     where: str = ""  # who runs it or has run it, or what it waits for
     level: int = 0
     shared: bool = False  # another promise is its first parent
@@ -78,11 +80,15 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
     history = histories(queries, [promise_id], LISTED)[promise_id]
     tasks = [task for task, _ in history] + queries.notifications(promise_id, LISTED)
-    calls = queries.calls(promise_id, LISTED)
-    node = detailed(turn, row, history, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
+    waits_for_calls = bool(queries.unfinished(promise_id, reasons.LOOKED_AT, 1))
+    node = detailed(turn, row, history, waits_for_calls=waits_for_calls)
+    kind, message = readable.failure(row["value"]) if readable.failed(row["state"]) else ("", "")
     return {
         "now": turn.now,
         "node": node,
+        "why": _why_it_waits(turn, row, history) if row["state"] == "PENDING" else [],
+        "by_hand": reasons.by_hand(row, history),
+        "error": {"type": kind, "message": message},
         "param": readable.value(row["param"], row["param_size"]),
         "value": readable.value(row["value"], row["value_size"]),
         "tags": readable.tags(row["tags"]),
@@ -101,6 +107,16 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
             for one in tasks
         ],
     }  # fmt: skip
+
+
+def _why_it_waits(turn: Turn, row: Row, history: list[TaskHistory]) -> list[reasons.Reason]:
+    """Say why a promise waits; of a local call, its outermost function tells on which worker it is."""
+    outer_id = readable.tags(row["tags"]).get("resonate:root", "")
+    queries = Queries(turn.store.db)
+    if readable.kind(row["tags"]) != "local" or outer_id == row["id"]:
+        return reasons.why(turn, row, history, None, [])
+    outer_history = histories(queries, [outer_id], LISTED)[outer_id]
+    return reasons.why(turn, row, history, queries.promise(outer_id), outer_history)
 
 
 def workers(turn: Turn) -> dict[str, Any]:
@@ -161,7 +177,7 @@ def waiting_text(workers: Workers, queue: str, count: int) -> str:
     verb = "waits" if count == 1 else "wait"
     if queue == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
-    why = "every worker there is busy" if _connected(workers, queue) else "no worker connected"
+    why = "every worker there is busy" if connected(workers, queue) else "no worker connected"
     return f"{what} {verb} for {queue}: {why}"
 
 
@@ -174,36 +190,18 @@ def _why(workers: Workers, queue: str) -> str:
     address = parse(queue)
     if address is None:
         return "its address reaches nobody"
-    here = _connected(workers, queue)
+    here = connected(workers, queue)
     if address.cast == "any":
         return f"{address.group} is busy" if here else f"nobody in {address.group}"
     return f"{readable.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
 
 
-def _connected(workers: Workers, queue: str) -> bool:
-    """Tell whether somebody serves a queue."""
-    address = parse(queue)
-    return address is not None and any(
-        one.stream is not None and (address.cast == "any" or one.id == address.member)
-        for one in workers.members(address.group)
-    )
-
-
 def _node(row: Row) -> Node:
     func, args = readable.call(row["param"])
+    kind, (result, error) = readable.kind(row["tags"]), readable.outcome(row["state"], row["value"])
     return Node(
-        row["id"],
-        row["state"],
-        readable.kind(row["tags"]),
-        row["created_on"],
-        func,
-        args,
-        row["completed_on"],
-        row["timeout"],
+        row["id"], row["state"], kind, row["created_on"], func, args, row["completed_on"], row["timeout"], result, error
     )
-
-
-type TaskHistory = tuple[Row, list[Row]]  # a task, and the claims of it that were lost
 
 
 def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
@@ -232,12 +230,10 @@ def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_call
     node.runs.sort(key=lambda run: run.start)
     lost_runs = sum(bool(run.lost) for run in node.runs)
     node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
-    node.result = readable.result(row["value"])
     if row["state"] != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
-        live = [one for one in history if one[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
-        node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
+        node.where = _where(turn, node.kind, reasons.live(history), waits_for_calls=waits_for_calls)
     return node
 
 
@@ -256,4 +252,4 @@ def _where(turn: Turn, kind: str, live: list[TaskHistory], *, waits_for_calls: b
             return f"waits: {_why(turn.workers, queue)}"
     if waits_for_calls:
         return "waits for its calls"
-    return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")
+    return {"sleep": "sleeps", "local": "runs within its parent", "promise": "waits for somebody"}.get(kind, "waits")

@@ -160,8 +160,16 @@ def add_callback(
     root = name if kind == "resume" else promise_id
     callback = Callback(callback_id, promise_id, kind, root, recv, timeout, turn.now, head)
     if turn.store.insert_callback(callback):
+        if kind == "resume" and not _tells_its_parent(promise):
+            turn.store.share_child(root, promise_id)
         return 201, promise, callback
     return 200, promise, None
+
+
+def _tells_its_parent(promise: Promise) -> bool:
+    """Tell whether the SDK has said who asked for a promise, or (a sleep) its id does: not so of ``ctx.promise()``."""
+    tags = msgspec.json.decode(promise.tags) if promise.tags else {}
+    return "resonate:parent" in tags or tags.get("resonate:timeout") == "true"
 
 
 def _current(turn: Turn, promise_id: str) -> Promise | None:
