@@ -5,19 +5,18 @@ import importlib
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 from calculator_stage import answer, workers
 from click.testing import CliRunner
 
 from async_rpc import gateway, web
 from calculator import client, parser, prompt
 from local_server.testing import Child, LocalServer
+from local_server.testing.thread import ThreadServer
 
 ROOT = Path(__file__).parent.parent
 README, SERVER, CALCULATOR, ASYNC_RPC = (
@@ -239,20 +238,16 @@ def test_the_server_is_ready_with_the_line_that_its_page_shows(memory_server: Lo
     assert line.replace("resonate.db", "in memory") == memory_server.child.lines[0]
 
 
-def test_the_program_of_the_readme_goes_on_where_it_was_killed(
-    memory_server: LocalServer, start_shared: Callable[..., Child], tmp_path: Path
-) -> None:
+def test_the_program_of_the_readme_goes_on_where_it_was_killed(resonate_server: ThreadServer, tmp_path: Path) -> None:
     (program,) = blocks(README, "python")
-    (tmp_path / OWN).write_text(program.replace("ctx.sleep(10)", "ctx.sleep(2)"))
-    killed = start_shared("order", tmp_path / OWN)
-    killed.wait_for("charge the card for order 7")
-    deadline = time.monotonic() + 10
-    while requests.get(f"{memory_server.url}/promises/order-7.2", timeout=10).status_code != requests.codes.ok:
-        assert time.monotonic() < deadline, "it did not go to sleep"
-        time.sleep(0.02)
+    (tmp_path / OWN).write_text(program)
+    killed = resonate_server.spawn(tmp_path / OWN)
+    resonate_server.wait_for("order-7.2", completed=False)  # it sleeps
     killed.kill()
-    again = start_shared("order again", tmp_path / OWN)
-    assert again.wait() == 0
+    assert killed.lines == ["charge the card for order 7"]
+    again = resonate_server.spawn(tmp_path / OWN)
+    with resonate_server.skip_time():
+        assert again.wait() == 0
     assert again.lines == ["ship order 7", "order 7 is on its way"]
 
 
