@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 README, SERVER, CALCULATOR, ASYNC_RPC = (
     ROOT / folder / "README.md" for folder in ("", "local_server", "calculator", "async_rpc")
 )
-FACTORIAL, DEMO, BENCHMARKS, YOURS = (
-    ROOT / "docs" / name for name in ("factorial.md", "demo.md", "benchmarks.md", "your-own.md")
+FACTORIAL, DEMO, BENCHMARKS, YOURS, KIT = (
+    ROOT / "docs" / f"{name}.md" for name in ("factorial", "demo", "benchmarks", "your-own", "kit")
 )
 PAGES = {page: page.read_text() for page in (README, SERVER, CALCULATOR, ASYNC_RPC, *sorted(ROOT.glob("docs/*.md")))}
 SCRIPTS = {
@@ -172,8 +172,8 @@ def test_the_code_map_names_every_file_and_every_folder_of_code(page: Path) -> N
 
 
 def test_the_code_it_shows_is_the_code() -> None:
-    assert {page for page in PAGES if blocks(page, "python")} == {README, FACTORIAL, YOURS}
-    assert sorted(blocks(YOURS, "python")) == sorted(YOUR_OWN.values())
+    assert {page for page in PAGES if blocks(page, "python")} == {README, FACTORIAL, YOURS, KIT}
+    assert sorted(blocks(YOURS, "python") + blocks(KIT, "python")) == sorted(YOUR_OWN.values())
     (block,) = blocks(FACTORIAL, "python")
     worker = (ROOT / "factorial_worker.py").read_text()
     for line in block.splitlines():
