@@ -3,9 +3,7 @@
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from postgres_stage import Cluster
 from rules_stage import Stage
 from wire_client import Wire, ended_well
 
-from local_server.testing import Child, LocalServer
+from local_server.testing import Child, LocalServer, held_port
 
 os.chdir(Path(__file__).parent.parent)  # where the examples are, whatever folder the tests are started from
 # Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
@@ -77,15 +75,6 @@ def children(request: pytest.FixtureRequest) -> Iterator[list[Child]]:
             child.kill()
 
 
-@contextmanager
-def held_port() -> Iterator[int]:
-    """Yield a free port that goes to nobody else, also while the server that is told to listen on it is down."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may listen beside it
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
-
-
 @pytest.fixture
 def nowhere() -> Iterator[int]:
     """A port on which nobody listens."""
@@ -94,14 +83,9 @@ def nowhere() -> Iterator[int]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, children: list[Child]) -> Iterator[LocalServer]:
+def server(resonate_server_process: LocalServer) -> LocalServer:
     """A local server of the test's own, its database in the test's folder, its ports free for it to come back to."""
-    with held_port() as port, held_port() as poll_port:
-        local = LocalServer(tmp_path, "--port", str(port), "--poll-port", str(poll_port))
-        children.append(local.child)
-        yield local
-        if local.child.running:
-            local.kill()
+    return resonate_server_process
 
 
 def starter(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
