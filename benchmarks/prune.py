@@ -24,8 +24,8 @@ from local_server.testing import Child, LocalServer
 
 PROMISES = 100_000
 BELOW = 9  # promises below each root
-STEPS = 100  # of each factorial
-ALONE = 5  # factorials
+STEPS = 40  # of each factorial
+ALONE = 4  # factorials
 PARAM = '{"headers":{},"data":"eyJmdW5jIjogImZhY3RvcmlhbCIsICJhcmdzIjogWzEwXSwgImt3YXJncyI6IHt9fQ=="}'
 ROWS = (
     """INSERT INTO promises (id, state, param, value, timeout, tags, created_on, completed_on, parent)
