@@ -28,7 +28,7 @@ from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.standby import stand_by
 from local_server.store.engines import Database
-from local_server.store.errors import StoreError, StoreInUseError
+from local_server.store.errors import StoreError, StoreInUseError, StoreLostError
 from local_server.store.store import Store
 
 BACKLOG = 2048  # the SDK opens a connection per call
@@ -72,8 +72,9 @@ async def _serve(config: Config) -> None:
     served = False
     while database := await stand_by(config.url, name, stop, served=served):
         served = True
-        async with serving(config, raise_descriptor_limit(), database=database) as (engine, *urls):
-            await _until_over(config, urls, stop.wait(), engine.lost.wait(), _look(engine))
+        with contextlib.suppress(StoreLostError):  # at its very start
+            async with serving(config, raise_descriptor_limit(), database=database) as (engine, *urls):
+                await _until_over(config, urls, stop.wait(), engine.lost.wait(), _look(engine))
 
 
 async def _until_over(config: Config, urls: list[str], *ends: Coroutine[Any, Any, object]) -> None:

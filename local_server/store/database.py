@@ -70,6 +70,10 @@ class Sqlite(sqlite3.Connection):
         self.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
         return bool(self.execute("PRAGMA freelist_count").fetchone()[0])
 
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return none: a file has only one server."""
+        return []
+
     def unsure(self) -> bool:
         """Tell that a fault is always that of the statement which raised it."""
         return False

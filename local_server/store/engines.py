@@ -55,6 +55,9 @@ class Database(Protocol):
             StoreMovedError: it cannot.
         """
 
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return the servers of this database by name, and whether each serves or stands by; none where it is alone."""
+
     def unsure(self) -> bool:
         """Tell whether the last fault may be that of an earlier statement; if so, the next ones are waited for."""
 

@@ -173,6 +173,13 @@ class Postgres:
         with self._faults():
             return str((self._one(HOLDERS, SERVES) or [""])[0])
 
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return all servers of these tables by name, the one that serves first."""
+        with self._faults():
+            connected = [row[0] for row in self._db.execute(HOLDERS, [CONNECTED])]
+        serves = self.leader()
+        return [(name, name == serves) for name in sorted(connected, key=lambda name: name != serves)]
+
     def open(self) -> None:
         """Make the tables, or those of this version out of older ones; from now on the store may use it.
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -58,10 +59,9 @@ class AnyServer:
     def env(self) -> dict[str, str]:
         """The SDK's variables that lead a worker or client to this server."""
         host, _, port = self.url.rpartition(":")
+        first = [name for name in ("RESONATE_HOST_STORE", "RESONATE_HOST_MESSAGE_SOURCE") if name in os.environ]
         return {
-            "RESONATE_HOST": host,
-            "RESONATE_HOST_STORE": host,  # these two come before the first, if somebody has set them
-            "RESONATE_HOST_MESSAGE_SOURCE": host,
+            **dict.fromkeys(["RESONATE_HOST", *first], host),  # those that somebody has set come before the other
             "RESONATE_PORT_STORE": port,
             "RESONATE_PORT_MESSAGE_SOURCE": self.poll_url.rpartition(":")[2],
         }
