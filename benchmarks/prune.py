@@ -57,7 +57,8 @@ def factorial(server: LocalServer, first: int) -> float:
         "id": f"factorial-{n}", "timeout": 2**50, "tags": {"resonate:invoke": "poll://any@factorial-worker"},
         "param": {"data": base64.b64encode(call.encode()).decode()},
     }  # fmt: skip
-    requests.post(f"{server.url}/promises", json=body, timeout=60).raise_for_status()
+    key = {"Idempotency-Key": f"factorial-{n}"}  # as the SDK sends it
+    requests.post(f"{server.url}/promises", json=body, headers=key, timeout=60).raise_for_status()
     while True:
         promise = requests.get(f"{server.url}/promises/factorial-{n}", timeout=60).json()
         if promise["state"] != "PENDING":
