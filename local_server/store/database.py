@@ -63,16 +63,16 @@ class Sqlite(sqlite3.Connection):
         if self.place:
             self.place.close()
 
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return none: a file has only one server."""
+        return []
+
     def shrink(self) -> bool:
         """Give a few unused pages back; with a later checkpoint the file is smaller, if it was made ready for that."""
         if self.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
             return False
         self.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
         return bool(self.execute("PRAGMA freelist_count").fetchone()[0])
-
-    def servers(self) -> list[tuple[str, bool]]:
-        """Return none: a file has only one server."""
-        return []
 
     def unsure(self) -> bool:
         """Tell that a fault is always that of the statement which raised it."""
