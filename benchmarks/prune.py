@@ -102,6 +102,7 @@ def main() -> None:
         a, b = statistics.median(alone), statistics.median(beside)
         print(f"a step alone {a:.1f} ms, beside the prune {b:.1f} ms: {b / a:.2f} times as long", flush=True)
         worker.kill()
+        requests.post(f"{server.url}/ui/remove", json={"id": "factorial-*"}, timeout=600).raise_for_status()
         server.stop()
         print(f"the file had {size / 2**20:.1f} MB, and has {file.stat().st_size / 2**20:.1f} MB")
 
