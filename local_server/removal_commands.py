@@ -142,8 +142,10 @@ def _would_delete(found: Json, pattern: str, *, pending: bool) -> list[str]:
     elif not found["staying"]:
         lines.append(f"{pattern}: no promise has such an id")
     if found["pending"]:
-        what = f"{_count(found['pending'], 'promise')} {'is' if found['pending'] == 1 else 'are'} pending"
-        lines.append(f"{what}, and will be canceled" if pending else f"{what}: that run stays, unless with --pending")
+        one = found["pending"] == 1
+        what = f"{_count(found['pending'], 'promise')} {'is' if one else 'are'} pending"
+        stays = "its run stays" if one else "their runs stay"
+        lines.append(f"{what}, and will be canceled" if pending else f"{what}: {stays}, unless with --pending")
     if found["staying"]:
         lines.append(f"stays, as it is pending, in use or at work: {_names(found['staying'])}")
     if found["shared"]:

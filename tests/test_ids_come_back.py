@@ -80,7 +80,7 @@ def test_what_a_worker_has_in_hand_is_deleted_when_it_is_done_and_the_worker_liv
     first = start("client", "factorial_client.py", "3")
     slow.wait_for("Calculating factorial of 3")
     assert command("delete", "factorial-3", "--yes", status=1).lines == [
-        "1 promise is pending: that run stays, unless with --pending",
+        "1 promise is pending: its run stays, unless with --pending",
         "stays, as it is pending, in use or at work: factorial-3",
     ]
     lines = command("delete", "factorial-3", "--yes", "--pending").lines

@@ -121,7 +121,7 @@ def time_out(turn: Turn, promise: Promise) -> Promise:
 
 def follow_up(turn: Turn, promise_id: str) -> bool:
     """End the tasks of a completed promise and tell who waits for it, a batch of each; return whether that was all."""
-    finished = tasks.finish_root(turn, promise_id, BATCH)
+    finished = tasks.finish_root(turn, promise_id, BATCH, but="notify")  # earlier batches have become these
     callbacks = turn.store.take_callbacks(promise_id, BATCH)
     for callback in callbacks:
         tasks.resume_or_notify(turn, callback)

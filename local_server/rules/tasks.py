@@ -149,9 +149,9 @@ def heartbeat(turn: Turn, process_id: str) -> int:
     return len(tasks)
 
 
-def finish_root(turn: Turn, root: str, limit: int) -> int:
-    """End tasks of a promise that has completed, at most ``limit``; return how many."""
-    tasks = turn.store.live_tasks(root, limit)
+def finish_root(turn: Turn, root: str, limit: int, but: str = "") -> int:
+    """End tasks of a promise that has completed but those of one kind, at most ``limit``; return how many."""
+    tasks = turn.store.live_tasks(root, limit, but)
     for task in tasks:
         done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
         if done:

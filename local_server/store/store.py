@@ -200,9 +200,10 @@ class Store:
     def _tasks(self, where: str, **values: object) -> list[Task]:
         return [as_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
 
-    def live_tasks(self, root: str, limit: int) -> list[Task]:
-        """Return the unfinished tasks of a root promise, the oldest first."""
-        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort LIMIT :limit", root=root, limit=limit)
+    def live_tasks(self, root: str, limit: int, but: str = "") -> list[Task]:
+        """Return the unfinished tasks of a root promise but those of one kind, the oldest first."""
+        where = f"root = :root AND {LIVE} AND kind <> :but ORDER BY sort LIMIT :limit"
+        return self._tasks(where, root=root, but=but, limit=limit)
 
     def running(self, root: str, waiting: str) -> bool:
         """Tell whether another task of that root than the waiting one is sent or claimed."""

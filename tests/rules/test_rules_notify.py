@@ -205,3 +205,13 @@ def test_a_root_with_thousands_of_tasks_ends_them_over_many_turns(stage: Stage) 
         stage.sweep()
     assert {task.state for task in stage.tasks().values()} == {"COMPLETED"}
     assert stage.store.unsettled() is None
+
+
+def test_everybody_is_told_of_an_end_however_many_turns_that_takes(stage: Stage) -> None:
+    stage.create("p")
+    for number in range(200):
+        stage.call_back("p", "notify", f"s{number}", f"poll://uni@c/{number}")
+    stage.complete("p")
+    while stage.store.unsettled() is not None:
+        stage.sweep()
+    assert [task.state for task in stage.tasks().values()] == ["INIT"] * 200  # each waits for its client
