@@ -1,9 +1,9 @@
 """The SDK's own tests of a server, again and again, each time against a local server that has just been started.
 
-    uv run --with pip benchmarks/sdk_tests.py --times 20
+    uv run benchmarks/sdk_tests.py --times 20
 
-They are part of the source package of the SDK, which pip fetches. Prints what pytest says in the end each time; exits 1
-if a test has failed, or is missing.
+They are part of the source package of the SDK, which pip fetches, by way of uv. Prints what pytest says in the end
+each time; exits 1 if a test has failed, or is missing.
 """
 
 import importlib.metadata
@@ -26,8 +26,9 @@ ALL = "401 passed"  # in these files, of the remote store
 def fetch(folder: Path) -> Path:
     """Fetch the source package of the SDK that is installed, and return where it is unpacked."""
     name, version = "resonate-sdk", importlib.metadata.version("resonate-sdk")
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name, "-d", str(folder)]
-    subprocess.run([*download, f"{name}=={version}"], check=True)
+    pip = [os.environ["UV"], "tool", "run", "--quiet", "--python", sys.executable, "pip"]  # uv run sets UV
+    download = ["download", "--quiet", "--no-deps", "--no-binary", name, "-d", str(folder), f"{name}=={version}"]
+    subprocess.run([*pip, *download], check=True)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         source.extractall(folder, filter="data")

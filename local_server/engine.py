@@ -196,19 +196,19 @@ class Engine:
         self.tell(losses.restarted)
         self.do(due.sweep, self._swept)
 
-    def _wake_at(self, now: int | None, mono: int | None) -> None:
-        """Make sure that there is a sweep by these times."""
-        at = self.clock.leases()
-        due = min(
-            self._due if self._timer else at + LONGEST_SLEEP,
-            at + LONGEST_SLEEP if mono is None else mono,
-            at + LONGEST_SLEEP if now is None else at + now - self.clock.wall(),
+    def _wake_at(self, wall: int | None, mono: int | None) -> None:
+        """Make sure that there is a sweep by these times of the two clocks."""
+        now = self.clock.leases()
+        at = min(
+            self._due if self._timer else now + LONGEST_SLEEP,
+            now + LONGEST_SLEEP if mono is None else mono,
+            now + LONGEST_SLEEP if wall is None else now + wall - self.clock.wall(),
         )
-        if self._timer is None or due < self._due:
+        if self._timer is None or at < self._due:
             if self._timer:
                 self._timer.cancel()
-            self._due = due
-            self._timer = self._loop.call_later(min(max(0, due - at), TICK) / 1000, self._tick)
+            self._due = at
+            self._timer = self._loop.call_later(min(max(0, at - now), TICK) / 1000, self._tick)
 
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""

@@ -7,7 +7,6 @@ from wire_client import FAR, NOW, Wire, code, until
 
 REFUSED = {"RESOLVED": 40301, "REJECTED": 40302, "REJECTED_CANCELED": 40303, "REJECTED_TIMEDOUT": 40304}
 TIMER = {"resonate:timeout": "true"}
-NUL = "a\0b"
 
 
 def stored(wire: Wire, state: str, *, create_key: str | None = None, complete_key: str | None = None) -> str:
@@ -209,11 +208,11 @@ def test_a_promise_that_is_not_there_is_not_found(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "name",
     ["a/b", "a//b/", "/a", "a/../b", "..", "a+b", "a b", "a%41b", "a?b#c", "ü/日本/🎲", "callback/x", "subscribe/x",
-     "task", "callback", '"<&>\'\\', " ", NUL, "a\nb\tc", "x" * 3000],
+     "task", "callback", '"<&>\'\\', " ", "a\0b", "a\nb\tc", "x" * 3000],
 )  # fmt: skip
 def test_any_text_is_an_id(wire: Wire, name: str, engine: str) -> None:
     promise_id = f"{name}{wire.tag}" if name not in {"..", " "} else name
-    if (name, engine) == (NUL, "PostgreSQL"):
+    if "\0" in name and engine == "PostgreSQL":
         refused = wire.post("/promises", {"id": promise_id, "timeout": FAR})
         assert (code(refused), "PostgreSQL cannot store it" in refused.text) == (40000, True)
         return
