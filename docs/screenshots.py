@@ -8,6 +8,7 @@ writes page-takeover.png, page-waiting.png and page-services.png next to this fi
 itself, and writes into the folder a picture of each scene, 1280, 800 and 390 pixels wide, in the light and in the dark.
 """
 
+import argparse
 import base64
 import json
 import os
@@ -236,18 +237,21 @@ def all_scenes(browser: Browser, folder: Path) -> None:
 
 def main() -> None:
     """Play all three, or show every scene."""
+    parser = argparse.ArgumentParser(description="Make pictures of the page.")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="of every state and size, into that folder")
+    folder = parser.parse_args().all
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not chromium:
         sys.exit("no browser: sudo apt-get install chromium, or set CHROMIUM to the path of one")
-    if sys.argv[1:2] == ["--all"]:
+    if folder:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            all_scenes(browser, Path(sys.argv[2] if len(sys.argv) > 2 else "screenshots"))
+            all_scenes(browser, folder)
             browser.close()
         return
     for scene in (takeover, waiting, services):
-        with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-            examples = Examples(Path(folder))
+        with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+            examples = Examples(Path(place))
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             try:
                 page = browser.new_page(viewport=SIZE)

@@ -131,7 +131,7 @@ function fitNames() {
     const before = indent(levelOf(node)) * 14 + (levelOf(node) > DEEPEST ? 40 : 0) + 64;
     widest = Math.max(widest, before + (shownId(node).length + words) * CHARACTER);
     least = Math.max(least, before + Math.min(shownId(node).length, 14) * CHARACTER);
-    where = Math.max(where, whereabouts(node).length * 6.8);
+    where = Math.max(where, (node.where === "sleeps" ? 32 : (node.where ?? "").length) * 6.8);
   }
   const pixels = (name, size) => box.style.setProperty(name, `${Math.round(size)}px`);
   const width = box.clientWidth;
@@ -178,8 +178,9 @@ function tellCause() {
       for (const deeper of busy) if (deeper > level + 1) busy.delete(deeper);
       if (nodes[place].state !== "PENDING") continue;
       busy.add(level);
-      if (!waits && !nodes[place].again && place) found.unshift(nodes[place]);
+      if (!waits && !nodes[place].again && place) found.push(nodes[place]);
     }
+    found.reverse();
   }
   const key = JSON.stringify([label, root, found.slice(0, 3).map((node) => [node.id, node.where, node.error]), found.length]);
   if ($("cause").dataset.key === key) return;
