@@ -27,7 +27,7 @@ IDS = 2_000  # compared with a pattern in one turn
 SLICE = 200  # promises, or uses of one, looked at in one turn
 CANCELED = 4  # promises in one turn
 ROOTS = 16  # that are removed in one turn
-PAUSE = 0.015  # seconds between two turns that remove: others are not delayed by more than one of them
+PAUSE = 0.03  # seconds between two turns that remove: others are not delayed by more than one of them
 LOOKS = 5  # until no worker has yet to report
 PATIENCE = 5.0  # seconds in which a worker may report that it has ended what it had in hand
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.2, 3_600.0  # seconds between two looks for old runs; else a tenth of their age
@@ -186,9 +186,12 @@ async def _remove(engine: Engine, roots: list[str]) -> int:
         for some in batched(left, ROOTS):
             staying += await engine.ask(partial(_start, some))
             await asyncio.sleep(PAUSE)
-        if len(staying) == len(left):
-            break
         count += len(left) - len(staying) + await _collect(engine)
+        if len(staying) == len(left):
+            tied = await engine.ask(partial(_untie, staying[:SLICE]))
+            if tied is None:
+                break
+            staying.remove(tied)
         left = staying
     return count
 
@@ -216,6 +219,10 @@ def _ended(before: int, at: int, after: str, turn: Turn) -> list[tuple[int, str]
 
 def _start(roots: Iterable[str], turn: Turn) -> list[str]:
     return [root for root in roots if not removal.start(turn, root)]
+
+
+def _untie(roots: list[str], turn: Turn) -> str | None:
+    return removal.untie(turn, roots)
 
 
 def _cancel(pending: Iterable[str], turn: Turn) -> None:

@@ -64,6 +64,16 @@ def start(turn: Turn, root: str) -> bool:
     return True
 
 
+def untie(turn: Turn, roots: list[str]) -> str | None:
+    """Of runs that use each other, give one to another, with which it goes; return its root, None if there are none."""
+    for root in roots:
+        user = _user(turn, root)
+        if user is not None and turn.store.removals.root(user) in roots:
+            turn.store.removals.adopt(root, user)
+            return root
+    return None
+
+
 def collect(turn: Turn) -> int | None:
     """Remove some of what stands below promises that were removed; return how many, None if nothing is left to do."""
     removals, reporting, count, looked_at = turn.store.removals, busy(turn), 0, 0

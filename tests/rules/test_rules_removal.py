@@ -122,6 +122,21 @@ def test_what_calls_itself_goes_too(stage: Stage) -> None:
     assert rows(stage, ["shared_children"]) == 0
 
 
+def test_of_runs_that_use_each_other_one_goes_with_the_other(stage: Stage) -> None:
+    for root in "ab":
+        stage.create(root, key=root)
+        stage.create(f"{root}.1", key=f"{root}.1", parent=root)
+    for root, other in (("a", "b"), ("b", "a")):
+        stage.create(other, key=other, parent=f"{root}.1")
+    for one in ("a", "a.1", "b", "b.1"):
+        stage.complete(one)
+    assert remove(stage, "a", "b") == ["a", "b"]
+    assert stage.do(removal.untie, ["c"]) is None
+    assert stage.do(removal.untie, ["a", "b"]) == "a"
+    assert remove(stage, "b") == []
+    assert left(stage) == set()
+
+
 def test_what_is_pending_stays_and_is_a_run_of_its_own_from_then_on(stage: Stage) -> None:
     stage.create("r")
     stage.create("r.1", parent="r")
