@@ -210,6 +210,8 @@ def workers(server: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(view))
         return
+    for one in view.get("servers", []):
+        click.secho(clean(f"{one['name']} {'serves' if one['serves'] else 'stands by'}"), dim=not one["serves"])
     for line in view["waiting"]:
         click.secho(clean(line["text"]), fg="yellow")
     for group in view["groups"]:

@@ -124,7 +124,8 @@ def workers(turn: Turn) -> dict[str, Any]:
 
     Returns:
         {"now", "groups": [{"name", "workers": [{"name", "connected", "pid", "holds", "tasks": [..]}, ..]}, ..],
-        "more": how many workers are not listed, "gone": [..], "waiting": [{"address", "tasks", "since", "text"}, ..]}.
+        "more": how many workers are not listed, "gone": [..], "waiting": [{"address", "tasks", "since", "text"}, ..],
+        "servers": [{"name", "serves"}, ..] of the same database, where it may have several}.
     """
     queries, everybody = Queries(turn.store.db), sorted(turn.workers, key=lambda one: (one.group, one.id))
     listed = everybody[:WORKERS]
@@ -149,13 +150,9 @@ def workers(turn: Turn) -> dict[str, Any]:
         for address, count, since in queries.waiting(LISTED, COUNTED)
     ]
     waiting += [
-        {
-            "address": one["root"], "tasks": 1, "since": one["created_on"],
-            "text": f"{one['root']} has ended {one['deaths']} workers, the last one {one['recipient']}: tried again in "
-            f"{_seconds_until(turn, one['not_before'])} s; to give it up: local-server cancel {one['root']}",
-        }
+        {"address": one["root"], "tasks": 1, "since": one["created_on"], "text": _deadly_text(turn, one)}
         for one in queries.deadly(LISTED, COUNTED)
-    ]  # fmt: skip
+    ]
     return {
         "now": turn.now,
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
@@ -168,7 +165,16 @@ def workers(turn: Turn) -> dict[str, Any]:
             for one in gone
         ],
         "waiting": waiting,
+        "servers": [{"name": name, "serves": serves} for name, serves in turn.store.db.servers()],
     }  # fmt: skip
+
+
+def _deadly_text(turn: Turn, task: Row) -> str:
+    """Say what is held back since it has ended its workers."""
+    return (
+        f"{task['root']} has ended {task['deaths']} workers, the last one {task['recipient']}: tried again in "
+        f"{_seconds_until(turn, task['not_before'])} s; to give it up: local-server cancel {task['root']}"
+    )
 
 
 def waiting_text(workers: Workers, queue: str, count: int) -> str:

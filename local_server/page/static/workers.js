@@ -1,9 +1,9 @@
-// Groups and their workers, what each holds, who has gone, what waits for somebody to come.
+// Groups and their workers, what each holds, who has gone, what waits for somebody to come; the servers, if several.
 
 import { $, h, link, now, request, short, workerClass } from "/ui/lib.js";
 import { ago } from "/ui/words.js";
 
-let view = { groups: [], gone: [], waiting: [], more: 0 };
+let view = { groups: [], gone: [], waiting: [], servers: [], more: 0 };
 let choose = () => {};
 const fresh = new Map(); // what each part shows, so that it is built anew only when that changes
 
@@ -14,6 +14,7 @@ export function start(onChoose) {
 export async function refresh() {
   view = await request("/ui/workers");
   put("waiting", view.waiting.map((line) => line.text), (text) => h("p", {}, text));
+  put("servers", view.servers, (one) => h("p", { class: "hint" }, `${one.name} ${one.serves ? "serves" : "stands by"}`));
   put("groups", [...view.groups, view.more], group);
   tick();
 }
