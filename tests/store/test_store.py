@@ -22,21 +22,21 @@ from local_server.store.store import Store
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
 INSERT INTO promises (id, state, param, value, timeout, tags, created_on, completed_on, parent)
-    SELECT 'old' || i, iif(i % 2, 'PENDING', 'RESOLVED'), '{}', '{}', 100000000 + i, NULL, i, iif(i % 2, NULL, i),
-        iif(i % 10, 'old' || (i / 10 * 10), NULL) FROM n;
+    SELECT 'old' || i, CASE i % 2 WHEN 1 THEN 'PENDING' ELSE 'RESOLVED' END, '{}', '{}', 100000000 + i, NULL, i,
+        CASE i % 2 WHEN 0 THEN i END, CASE WHEN i % 10 > 0 THEN 'old' || (i / 10 * 10) END FROM n;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
 INSERT INTO tasks (id, kind, state, counter, root, recv, timeout, process, ttl, deadline, not_before, recipient,
         created_on, waits_for)
-    SELECT '__invoke:old' || i, iif(i % 7, 'invoke', 'notify'),
-        iif(i % 2, CASE i % 3 WHEN 0 THEN 'INIT' WHEN 1 THEN 'ENQUEUED' ELSE 'CLAIMED' END, 'COMPLETED'), 1, 'old' || i,
-        'poll://any@old', 100000000 + i, iif(i % 6 = 5, 'process' || i % 100, NULL), 10000,
-        iif(i % 2 AND i % 3, 100000000 + i, NULL), iif(i % 12 = 3, 100000000 + i, NULL), 'old/' || i, i,
-        iif(i % 12 = 9, 'poll://any@old' || i % 100, NULL) FROM n;
+    SELECT '__invoke:' || 'old' || i, CASE i % 7 WHEN 0 THEN 'notify' ELSE 'invoke' END, CASE i % 6 WHEN 1 THEN
+        'ENQUEUED' WHEN 3 THEN 'INIT' WHEN 5 THEN 'CLAIMED' ELSE 'COMPLETED' END, 1, 'old' || i, 'poll://any@old',
+        100000000 + i, CASE i % 6 WHEN 5 THEN 'process' || i % 100 END, 10000,
+        CASE WHEN i % 6 IN (1, 5) THEN 100000000 + i END, CASE i % 12 WHEN 3 THEN 100000000 + i END, 'old/' || i, i,
+        CASE i % 12 WHEN 9 THEN 'poll://any@old' || i % 100 END FROM n;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
-INSERT INTO callbacks SELECT 'old' || i, '__notify:old' || i || ':s', 'notify', 'old' || i, 'poll://uni@old/s', i, NULL,
-    i FROM n WHERE i % 2;
+INSERT INTO callbacks SELECT 'old' || i, '__notify:' || 'old' || i || ':' || 's', 'notify', 'old' || i,
+    'poll://uni@old/s', i, NULL, i FROM n WHERE i % 2 = 1;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
-INSERT INTO lost_claims SELECT '__invoke:old' || i, 1, NULL, i, i, 'test' FROM n;
+INSERT INTO lost_claims SELECT '__invoke:' || 'old' || i, 1, NULL, i, i, 'test' FROM n;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
 INSERT INTO schedules (id, description, cron, tags, promise_id, promise_timeout, promise_param, next_run_time,
         created_on)
@@ -49,8 +49,8 @@ EVERY_SECOND = Schedule(
 )
 
 
-def filled(rows: int) -> Stage:
-    stage = Stage()
+def filled(rows: int, stage: Stage | None = None) -> Stage:
+    stage = stage or Stage()
     stage.store.begin()
     for statement in FILL.split(";\n"):
         stage.store.db.execute(statement, {"rows": rows})
