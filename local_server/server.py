@@ -27,7 +27,7 @@ from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.standby import stand_by
 from local_server.store.engines import Database
-from local_server.store.errors import StoreError, StoreInUseError
+from local_server.store.errors import StoreError, StoreInUseError, StoreLostError
 from local_server.store.store import Store
 
 BACKLOG = 2048  # the SDK opens a connection per call
@@ -82,11 +82,11 @@ async def _serve(config: Config) -> None:
             async with serving(config, raise_descriptor_limit(), database=database) as (engine, *urls):
                 known = True
                 await _until_over(config, urls, stop.wait(), engine.lost.wait(), _look(engine))
-        except PortTakenError as error:
+        except (PortTakenError, StoreLostError) as error:  # by a server that is stopped, perhaps; before it was ready
             database.close()
-            if not known:
+            if not known and isinstance(error, PortTakenError):
                 raise
-            click.echo(f"{error}; this server stands by")  # the ports are those of a server that is stopped, perhaps
+            click.echo(f"{error}; this server stands by")
             await asyncio.sleep(LOOK)  # in which a third may serve
 
 

@@ -133,7 +133,8 @@ class Stage:
         replaced, worker.stream = worker.stream, stream
         worker.os_process = process or worker.os_process
         with self.turn() as turn:
-            losses.stream_closed(turn, worker)
+            if replaced:
+                losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
         if replaced:
             replaced.close()
@@ -216,7 +217,8 @@ class Stage:
     def dump(self) -> list[tuple[Any, ...]]:
         """Return every row of every table."""
         tables = ("promises", "shared_children", "callbacks", "tasks", "lost_claims", "schedules")
-        return [row for table in tables for row in self.store.db.execute(f"SELECT '{table}', * FROM {table}")]  # noqa: S608 - see above
+        statements = [f"SELECT '{table}', * FROM {table} ORDER BY 2, 3" for table in tables]  # noqa: S608 - see above
+        return [row for sql in statements for row in self.store.db.execute(sql)]
 
 
 def opened(where: Path | str | None) -> Store:

@@ -1,20 +1,23 @@
 """What is stored comes back, and no request and no tick of the clock costs more because much is stored."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
-from rules_stage import FAR, START, Stage, refused
+from msgspec import Raw, Struct
+from msgspec.structs import asdict
+from rules_stage import FAR, START, Stage, opened, refused
 
 from local_server.model import Callback, Promise, Schedule, Task
 from local_server.rules import promises, schedules, tasks
 from local_server.rules.workers import OsProcess
 from local_server.store.database import LOG_BYTES
-from local_server.store.errors import StoreError, StoreInUseError
+from local_server.store.errors import StoreError, StoreInUseError, UnstorableError
+from local_server.store.postgres import Postgres
 from local_server.store.searches import Searches, Wanted
 from local_server.store.store import Store
 
@@ -167,58 +170,73 @@ def test_a_commit_is_synced_and_does_not_grow_the_log(tmp_path: Path) -> None:
 
 # records
 
+
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store that is empty in each transaction."""
+    store = opened(None if request.param == "SQLite" else request.getfixturevalue("postgres").create())
+    yield store
+    store.close()
+
+
+def assert_comes_back[T: Struct](
+    store: Store, record: T, insert: Callable[[T], None], read: Callable[[], object]
+) -> None:
+    """Store a record and read it; PostgreSQL refuses a NUL, which JSON holds in another way."""
+    store.begin()
+    nul = any(isinstance(value, str) and "\0" in value for value in asdict(record).values())
+    with pytest.raises(UnstorableError) if nul and isinstance(store.db, Postgres) else nullcontext():
+        insert(record)
+        assert read() == record
+    store.rollback()
+
+
 integers = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 objects = st.dictionaries(texts, texts).map(lambda value: Raw(promises.msgspec.json.encode(value)))
 maybe = st.none() | texts
+plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-@given(st.builds(Promise, id=texts, state=st.just("PENDING"), param=objects, value=objects, timeout=integers,
+@given(promise=st.builds(Promise, id=texts, state=st.just("PENDING"), param=objects, value=objects, timeout=integers,
                  idempotency_key_for_create=maybe, tags=st.none() | objects, created_on=integers))  # fmt: skip
-def test_a_promise_comes_back_as_it_was(promise: Promise) -> None:
-    store = Store(None)
-    store.insert_promise(promise, None)
-    assert store.promise(promise.id) == promise
-    store.close()
+def test_a_promise_comes_back_as_it_was(store: Store, promise: Promise) -> None:
+    assert_comes_back(store, promise, lambda one: store.insert_promise(one, None), lambda: store.promise(promise.id))
 
 
-@given(st.builds(Task, id=texts, counter=integers, root=texts, leaf=maybe, recv=texts, timeout=integers, process=maybe,
-                 ttl=integers, deadline=st.none() | integers, not_before=st.none() | integers, recipient=maybe,
-                 head=st.none() | objects, created_on=integers, completed_on=st.none() | integers))  # fmt: skip
-def test_a_task_comes_back_as_it_was(task: Task) -> None:
-    store = Store(None)
-    store.insert_task(task)
-    assert store.task(task.id) == task
-    store.close()
+@given(task=st.builds(Task, id=texts, counter=integers, root=texts, leaf=maybe, recv=texts, timeout=integers,
+                 process=maybe, ttl=integers, deadline=st.none() | integers, not_before=st.none() | integers,
+                 recipient=maybe, head=st.none() | objects, created_on=integers, completed_on=st.none() | integers))  # fmt: skip
+def test_a_task_comes_back_as_it_was(store: Store, task: Task) -> None:
+    assert_comes_back(store, task, store.insert_task, lambda: store.task(task.id))
 
 
-@given(st.lists(st.builds(Callback, id=texts, promise=st.just("p"), root=texts, recv=texts, timeout=integers,
+@given(callbacks=st.lists(st.builds(Callback, id=plain, promise=st.just("p"), root=plain, recv=plain, timeout=integers,
                           head=st.none() | objects, created_on=integers), unique_by=lambda one: one.id))  # fmt: skip
-def test_callbacks_come_back_once_in_the_order_of_their_ids(callbacks: list[Callback]) -> None:
-    store = Store(None)
+def test_callbacks_come_back_once_in_the_order_of_their_ids(store: Store, callbacks: list[Callback]) -> None:
+    store.begin()
     for callback in callbacks:
         assert store.insert_callback(callback)
         assert not store.insert_callback(callback)
     assert store.take_callbacks("p", 2) + store.take_callbacks("p", 1_000) == sorted(callbacks, key=lambda one: one.id)
     assert store.take_callbacks("p", 1_000) == []
-    store.close()
+    store.rollback()
 
 
-@given(st.builds(Schedule, id=texts, description=texts, cron=texts, tags=objects, promise_id=texts,
+@given(schedule=st.builds(Schedule, id=texts, description=texts, cron=texts, tags=objects, promise_id=texts,
                  promise_timeout=integers, promise_param=objects, promise_tags=st.none() | objects,
                  last_run_time=st.none() | integers, next_run_time=integers, idempotency_key=maybe,
                  created_on=integers))  # fmt: skip
-def test_a_schedule_comes_back_as_it_was(schedule: Schedule) -> None:
-    store = Store(None)
-    store.insert_schedule(schedule)
-    assert store.schedule(schedule.id) == schedule
-    store.close()
+def test_a_schedule_comes_back_as_it_was(store: Store, schedule: Schedule) -> None:
+    assert_comes_back(store, schedule, store.insert_schedule, lambda: store.schedule(schedule.id))
 
 
-def test_a_search_takes_every_character_but_the_star_for_itself() -> None:
-    stage = Stage()
+@pytest.mark.parametrize("engine", ["SQLite", "PostgreSQL"])
+def test_a_search_takes_every_character_but_the_star_for_itself(engine: str, request: pytest.FixtureRequest) -> None:
+    stage = Stage(None if engine == "SQLite" else request.getfixturevalue("postgres").create())
     for name in ("a%b", "a_b", "axb", "a\\b", "A_B"):
         stage.create(name)
     for pattern, expected in {"a%b": ["a%b"], "a_b": ["A_B", "a_b"], "a\\*": ["a\\b"], "*": 5}.items():
         found = [promise.id for _, promise in Searches(stage.store.db).promises(Wanted(pattern), 10, 10, 10)]
         assert found == expected or len(found) == expected
+    stage.store.close()
