@@ -206,7 +206,8 @@ def test_a_promise_comes_back_as_it_was(store: Store, promise: Promise) -> None:
 
 @given(task=st.builds(Task, id=texts, counter=integers, root=texts, leaf=maybe, recv=texts, timeout=integers,
                  process=maybe, ttl=integers, deadline=st.none() | integers, not_before=st.none() | integers,
-                 recipient=maybe, head=st.none() | objects, created_on=integers, completed_on=st.none() | integers))  # fmt: skip
+                 recipient=maybe, head=st.none() | objects, created_on=integers,
+                 completed_on=st.none() | integers))  # fmt: skip
 def test_a_task_comes_back_as_it_was(store: Store, task: Task) -> None:
     assert_comes_back(store, task, store.insert_task, lambda: store.task(task.id))
 
