@@ -2,10 +2,10 @@
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -25,7 +25,7 @@ class Where(click.ParamType[Path | str]):
         """Tell a URL from a file."""
         if not str(value).startswith(("postgresql://", "postgres://")):
             return click.Path(dir_okay=False, path_type=Path).convert(value, param, ctx)
-        if urlsplit(value).password or "password=" in value:
+        if re.search("//[^/?]*:[^/?]*@|password=", value):
             self.fail("found a password in the URL, which the list of processes would show; "
                       "expected it in PGPASSWORD, or in the file ~/.pgpass", param, ctx)  # fmt: skip
         return str(value)

@@ -120,6 +120,11 @@ class Engine:
 
     def _run(self, requests: list[_Request], turn: Turn) -> None:
         """Run operations; begin the turn anew without one that cannot be decided."""
+        while not self._decided(requests, turn):
+            requests, turn = [one for one in self._requests if not one.failed], self._open()
+
+    def _decided(self, requests: list[_Request], turn: Turn) -> bool:
+        """Run operations until one cannot be decided, or nobody knows which; tell whether none was like that."""
         for request in requests:
             try:
                 request.result = request.operation(turn)
@@ -131,8 +136,8 @@ class Engine:
                 self._stale = True
                 if not self.store.unsure():
                     request.failed, request.result = True, _undecided(error)
-                self._run([one for one in self._requests if not one.failed], self._open())
-                return
+                return False
+        return True
 
     def _commit(self) -> None:
         turn = self._turn

@@ -67,7 +67,8 @@ class Presence:
                 others = self._claimed_by_others(worker, earlier)
                 claimed = losses.counters(turn, worker.claimed)
                 self._claims[worker, earlier] = dict(claimed.items() - others.items())
-            losses.stream_closed(turn, worker)
+            if replaced:  # else the last run of the server had it, and what that has sent has its time as it is
+                losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
 
         self._engine.tell(connected)

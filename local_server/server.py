@@ -33,7 +33,11 @@ from local_server.store.store import Store
 
 BACKLOG = 2048  # the SDK opens a connection per call
 LOOK = 1.0  # seconds between two looks at whether the database is there
-PATIENCE = 5.0  # seconds in which the server that served before may give its ports up
+PATIENCE = 3.0  # seconds in which the server that served before may give its ports up; PostgreSQL allows 4 s of silence
+
+
+class PortTakenError(click.ClickException):
+    """Another program listens there."""
 
 
 def run(config: Config) -> None:
@@ -69,12 +73,22 @@ async def _serve(config: Config) -> None:
             await _until_over(config, urls, stop.wait())
         return
     name = f"local-server {config.host}:{config.port} pid {os.getpid()} on {socket.gethostname()}"
-    served = False
-    while database := await stand_by(config.url, name, stop, served=served):
-        served = True
-        with contextlib.suppress(StoreLostError):  # at its very start
+    known = False
+    while True:
+        database, waited = await stand_by(config.url, name, stop, known=known)
+        if database is None:
+            return
+        known = known or waited
+        try:
             async with serving(config, raise_descriptor_limit(), database=database) as (engine, *urls):
+                known = True
                 await _until_over(config, urls, stop.wait(), engine.lost.wait(), _look(engine))
+        except (PortTakenError, StoreLostError) as error:  # by a server that is stopped, perhaps; before it was ready
+            database.close()
+            if not known and isinstance(error, PortTakenError):
+                raise
+            click.echo(f"{error}; this server stands by")
+            await asyncio.sleep(LOOK)  # in which a third may serve
 
 
 async def _until_over(config: Config, urls: list[str], *ends: Coroutine[Any, Any, object]) -> None:
@@ -111,10 +125,10 @@ async def serving(
         clock: of the engine.
         api_listener: what answers at the port of the API.
     """
-    patience = PATIENCE if database else 0.0
+    deadline = asyncio.get_running_loop().time() + (PATIENCE if database else 0.0)
     with (
-        contextlib.closing(await _bind(config.host, config.port, patience)) as api,
-        contextlib.closing(await _bind(config.host, config.poll_port, patience)) as poll,
+        contextlib.closing(await _bind(config.host, config.port, deadline)) as api,
+        contextlib.closing(await _bind(config.host, config.poll_port, deadline)) as poll,
         contextlib.closing(Store(database or config.db)) as store,
     ):
         engine = Engine(store, clock)
@@ -138,11 +152,9 @@ async def serving(
         await asyncio.sleep(0)  # lets them write what is buffered
 
 
-async def _bind(host: str, port: int, patience: float) -> socket.socket:
-    """Bind a socket; wait for so many seconds for a port that is taken."""
+async def _bind(host: str, port: int, deadline: float) -> socket.socket:
+    """Bind a socket; wait until a time by the loop's clock for a port that is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
     while True:
         bound = socket.socket(family)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,11 +164,13 @@ async def _bind(host: str, port: int, patience: float) -> socket.socket:
         except OSError as error:
             bound.close()
             taken = error.errno == errno.EADDRINUSE
-            if taken and loop.time() < deadline:
+            if taken and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.05)
                 continue
-            hint = "; another server may run there already" if taken else ""
-            raise click.ClickException(f"{host}:{port}: {error.strerror}{hint}") from None
+            line = f"{host}:{port}: {error.strerror}"
+            if taken:
+                raise PortTakenError(f"{line}; another server may run there already") from None
+            raise click.ClickException(line) from None
         return bound
 
 

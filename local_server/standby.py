@@ -21,19 +21,19 @@ RETRY = 1.0  # seconds until a database is tried again that cannot be reached
 AWAY = "nobody: the database is away"
 
 
-async def stand_by(url: str, name: str, stop: asyncio.Event, *, served: bool) -> "Postgres | None":
-    """Return the database as soon as no other server serves it, None if this one is to stop.
+async def stand_by(url: str, name: str, stop: asyncio.Event, *, known: bool) -> "tuple[Postgres | None, bool]":
+    """Return the database as soon as no other server serves it, None if this one is to stop; and whether it waited.
 
     Args:
         url: of the database.
         name: of this server, for people.
         stop: is set when it is to stop.
-        served: whether this server has served it before.
+        known: whether this server has reached it before.
 
     Raises:
         StoreError: it cannot be used; or not be reached, and never was.
     """
-    database, reached, told = None, served, ""
+    database, reached, told = None, known, ""
     while not stop.is_set():
         try:
             if database is None:
@@ -41,11 +41,13 @@ async def stand_by(url: str, name: str, stop: asyncio.Event, *, served: bool) ->
                 reached = True
             if await asyncio.to_thread(database.lead):
                 database.open()
-                return database
+                return database, bool(told)
             who, pause = await asyncio.to_thread(database.leader), APART
             news = who and f"{who} serves {url}; this server stands by"  # it may have gone at this moment
-        except StoreLostError as error:
-            if not reached:
+        except StoreError as error:
+            if database:
+                database.close()
+            if not (reached and isinstance(error, StoreLostError)):
                 raise
             database, who, news, pause = None, AWAY, f"{error}; this server waits for it", RETRY
         if news and who != told:
@@ -55,7 +57,7 @@ async def stand_by(url: str, name: str, stop: asyncio.Event, *, served: bool) ->
             await asyncio.wait_for(stop.wait(), pause)
     if database:
         database.close()
-    return None
+    return None, bool(told)
 
 
 def _connect(url: str, name: str) -> "Postgres":

@@ -30,15 +30,15 @@ class Cluster:
 
     def __init__(self) -> None:
         # root may not run it; the path of a socket has to be short
-        self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.getuid() else []
+        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.getuid() else []
         self._programs = programs()
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         self._names = (f"database{number}" for number in count())
-        if self._as_user:
+        if self.as_user:
             shutil.chown(self.folder, "postgres")
         options = ["--auth=trust", "--username=tests", "--encoding=UTF8", "--no-sync", "--no-instructions"]
         subprocess.run(
-            [*self._as_user, self._programs / "initdb", *options, self.folder / "data"],
+            [*self.as_user, self._programs / "initdb", *options, self.folder / "data"],
             check=True, capture_output=True, cwd=self.folder,
         )  # fmt: skip
         self.start()
@@ -48,7 +48,7 @@ class Cluster:
         # A process that is killed loses nothing that the system has: only a power cut would need a sync.
         options = ("listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off")
         argv = [self._programs / "postgres", "-D", self.folder / "data", *(f"-c{option}" for option in options)]
-        self.child = Child("postgres", [*self._as_user, *argv], cwd=self.folder)
+        self.child = Child("postgres", [*self.as_user, *argv], cwd=self.folder)
         self.child.wait_for("ready to accept connections")
 
     def url(self, database: str = "postgres") -> str:

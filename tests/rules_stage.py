@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple
 
 import msgspec
+from wire_client import until
 
 from local_server.api import replies
 from local_server.errors import Refusal
@@ -16,6 +17,7 @@ from local_server.rules import dispatch, due, losses, promises, tasks
 from local_server.rules.states import PromiseEvent
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Delivery, OsProcess, Worker, Workers
+from local_server.store.postgres import Postgres
 from local_server.store.rows import as_promise, as_task
 from local_server.store.store import PROMISE, TASK, Store
 
@@ -56,11 +58,11 @@ class RecordingStream:
 class Stage:
     """A server without sockets and without a clock of its own; each call is one turn, which sends after its commit."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = path  # or the URL of a database of PostgreSQL
         self.now, self.mono = START, 0
         self.resumed = 0  # by the clock of ``now``
-        self.store, self.workers = Store(path), Workers()
+        self.store, self.workers = opened(path), Workers()
         self.failing = False  # no turn can be stored
         self._turn: Turn | None = None
         self._stale = False
@@ -131,7 +133,8 @@ class Stage:
         replaced, worker.stream = worker.stream, stream
         worker.os_process = process or worker.os_process
         with self.turn() as turn:
-            losses.stream_closed(turn, worker)
+            if replaced:
+                losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
         if replaced:
             replaced.close()
@@ -159,7 +162,7 @@ class Stage:
 
     def restart(self, *, killed: bool = False) -> None:
         """Open the database anew with all else forgotten, under another clock; killed: from its files as they are."""
-        if killed and self.path:
+        if killed and isinstance(self.path, Path):
             folder = Path(tempfile.mkdtemp(dir=self.path.parent))
             for file in self.path.parent.glob(f"{self.path.name}*"):
                 shutil.copy(file, folder)
@@ -167,7 +170,7 @@ class Stage:
         self.store.close()
         self.mono //= 2
         self.resumed = self.now
-        self.store, self.workers = Store(self.path), Workers()
+        self.store, self.workers = opened(self.path), Workers()
         self.do(losses.restarted)
 
     # the clock
@@ -214,7 +217,20 @@ class Stage:
     def dump(self) -> list[tuple[Any, ...]]:
         """Return every row of every table."""
         tables = ("promises", "shared_children", "callbacks", "tasks", "lost_claims", "schedules")
-        return [row for table in tables for row in self.store.db.execute(f"SELECT '{table}', * FROM {table}")]  # noqa: S608 - see above
+        statements = [f"SELECT '{table}', * FROM {table} ORDER BY 2, 3" for table in tables]  # noqa: S608 - see above
+        return [row for sql in statements for row in self.store.db.execute(sql)]
+
+
+def opened(where: Path | str | None) -> Store:
+    """Return the store in a file, in memory, or in the database of a URL, as the server that serves it has it."""
+    if not isinstance(where, str):
+        return Store(where)
+    database = Postgres(where, "tests")
+    until(database.lead)  # the lock of a connection that is closed is free a moment later
+    database.open()
+    for timeout in ("idle_session_timeout", "idle_in_transaction_session_timeout"):  # a test says nothing for longer
+        database.execute(f"SELECT set_config('{timeout}', '0', false)")
+    return Store(database)
 
 
 def pending(promise_id: str, timeout: int, key: str | None, tags: dict[str, str]) -> Promise:

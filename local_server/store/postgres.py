@@ -31,8 +31,8 @@ from local_server.store.errors import StoreError, StoreLostError, UnstorableErro
 
 SILENCE = 4_000  # ms
 PATIENCE = 15.0  # seconds
-# Of the session that serves. What a statement finds it finds by an index, however little there was in its table when it
-# was prepared.
+# Of every session, also before it serves: it may serve from one moment to the next. What a statement finds it finds by
+# an index, however little there was in its table when it was prepared.
 SESSION = f"""
 SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off;
 SET idle_session_timeout = {SILENCE}; SET idle_in_transaction_session_timeout = {SILENCE};
@@ -41,14 +41,15 @@ SET tcp_user_timeout = {SILENCE}
 # Of several hosts, the one that can be written to. What the URL says goes first.
 CONNECTION = {
     "connect_timeout": SILENCE // 1_000, "target_session_attrs": "read-write", "tcp_user_timeout": SILENCE,
-    "keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": SILENCE // 1_000 - 1,
+    "keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": SILENCE // 1_000 - 1, "client_encoding": "UTF8",
 }  # fmt: skip
 OLDEST = 140_000
 STATEMENTS = 1_000  # that are kept prepared; there are about 100, some of them once for each type of parameter
 
 # The two locks of a schema: one is held by the server that serves, the other is shared by all that are connected.
 SERVES, CONNECTED = int.from_bytes(b"rsls"), int.from_bytes(b"rslc")
-HOLDERS = """SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+HOLDERS = """SELECT coalesce(application_name, 'a server of another user')
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = hashtext(current_schema())::oid
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY backend_start"""
 TABLES = """SELECT table_name, string_agg(column_name, ' ' ORDER BY column_name COLLATE "C")
@@ -84,13 +85,13 @@ class _RawDumper(StrDumper):
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection on which nothing is waited for longer than PATIENCE, once it serves."""
+    """A connection on which nothing is waited for longer than PATIENCE, but for new tables."""
 
-    serves = False
+    patient = False
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Wait for an answer."""
-        if not self.serves:
+        if self.patient:
             return super().wait(gen, *args, **options)
         try:
             return super().wait(_bounded(gen), *args, **options)
@@ -101,16 +102,15 @@ class _Connection(psycopg.Connection[Any]):
 
 def _bounded(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Hand through what a generator waits for; nothing comes in when the interval is over."""
-    deadline = time.monotonic() + PATIENCE
-    wanted = next(gen)
+    deadline, ready = time.monotonic() + PATIENCE, None
     while True:
-        ready = yield wanted
-        if not ready and time.monotonic() > deadline:
-            raise TimeoutError(f"no answer within {PATIENCE:.0f} s")
         try:
             wanted = gen.send(ready)
         except StopIteration as end:
             return end.value
+        ready = yield wanted
+        if not ready and time.monotonic() > deadline:
+            raise TimeoutError(f"no answer within {PATIENCE:.0f} s")
 
 
 class Postgres:
@@ -124,14 +124,18 @@ class Postgres:
             name: of this server, for people.
 
         Raises:
-            StoreLostError: there is nobody, or this user may not connect.
-            StoreError: it is no database that can be used.
+            StoreLostError: there is nobody, or this user may not connect, or nobody may write to it.
+            StoreError: it is no database that can be used, or the URL makes no sense.
         """
         self.url = url
         self.in_transaction = False
         self.total_changes = 0
         self._careful = self._doubtful = False
-        given: dict[str, Any] = CONNECTION | conninfo_to_dict(url) | {"application_name": name[:63]}
+        self._context: Any = None  # of the pipeline, once it serves
+        try:
+            given: dict[str, Any] = CONNECTION | conninfo_to_dict(url) | {"application_name": name[:63]}
+        except psycopg.Error as error:
+            raise StoreError(f"{url}: {one_line(error)}; expected postgresql://user@host:port/database") from None
         try:
             self._db = _Connection.connect(**given, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
@@ -140,7 +144,12 @@ class Postgres:
         for kind, dumper in ((int, Int8Dumper), (str, StrDumper), (Raw, _RawDumper)):  # one type for each of ours
             self._db.adapters.register_dumper(kind, dumper)
         with self._faults():
-            self._check()
+            try:
+                self._check()
+            except StoreError:
+                self._db.close()
+                raise
+            self._db.execute(SESSION)
             self._db.execute("SELECT pg_advisory_lock_shared(%s::int, hashtext(current_schema()))", [CONNECTED])
 
     # before it serves
@@ -187,7 +196,7 @@ class Postgres:
             StoreError: there are tables that are not ours, or of a newer version.
         """
         with self._faults():
-            self._db.execute(SESSION)
+            self._db.patient = True
             found, version = dict(self._db.execute(TABLES)), 1 + len(MIGRATIONS)
             ours = inspection.tables()
             with self._db.transaction():
@@ -196,14 +205,20 @@ class Postgres:
                     self._db.execute(dialect.schema())
                     self._db.execute("CREATE TABLE local_server AS SELECT %s AS version", [version])
                 else:
-                    self._migrate(self._one("SELECT version FROM local_server")[0], version)
+                    self._migrate(self._version(found[MARK]), version)
                 found = dict(self._db.execute(TABLES))
                 self._refuse({name for name in ours if found.get(name) != ours[name]})
             self._context = self._db.pipeline()
             self._pipeline = self._context.__enter__()
-        self._db.serves = True
+        self._db.patient = False
         self._db.prepare_threshold = 0  # each statement at its first use
         self._tuples, self._dicts = self._db.cursor(), self._db.cursor(row_factory=dict_row)
+
+    def _version(self, columns: str) -> int:
+        row = self._one("SELECT version FROM local_server") if columns == "version" else None
+        version = row[0] if row else None
+        self._refuse(set() if isinstance(version, int) else {MARK})
+        return version or 0
 
     def _migrate(self, found: int, version: int) -> None:
         if found > version:
@@ -230,7 +245,10 @@ class Postgres:
 
     def commit(self) -> None:
         """Make the transaction durable, as far as the server is told to: see its ``synchronous_commit``."""
+        began = time.monotonic()
         self._run("COMMIT", {}, wait=True)
+        if time.monotonic() - began > SILENCE / 1_000:  # perhaps since this process was stopped, and lost its place
+            self._run("SELECT 1", {}, wait=True)
         self.in_transaction = self._careful = False
 
     def rollback(self) -> None:
@@ -269,12 +287,14 @@ class Postgres:
 
     def unsure(self) -> bool:
         """Tell whether the last fault may be that of an earlier statement; if so, the next ones are waited for."""
+        if self._careful:
+            return False
         self._careful, self._doubtful = self._doubtful, False
         return self._careful
 
     def close(self) -> None:
         """Close the connection, and so leave the lock to another."""
-        if self._db.serves:
+        if self._context:
             with suppress(psycopg.Error):  # it is lost
                 self._context.__exit__(None, None, None)
         self._db.close()
@@ -292,13 +312,16 @@ class Postgres:
             yield
         except psycopg.Error as error:
             line = f"{self.url}: {one_line(error)}"
-            if self._db.closed or isinstance(error, errors.ReadOnlySqlTransaction):
+            over = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}  # the driver sees the end a moment later
+            if self._db.closed or over or isinstance(error, errors.ReadOnlySqlTransaction):
                 raise StoreLostError(line) from None
             self._doubtful = error.sqlstate is not None and not self._careful
             if isinstance(error, errors.ProgramLimitExceeded) or (
                 isinstance(error, psycopg.DataError) and error.sqlstate is None  # a NUL, which the driver has found
             ):
                 raise UnstorableError(f"PostgreSQL cannot store it: {one_line(error)}") from None
+            if self._context is None:
+                raise StoreError(f"{line}; expected a schema in which this user may make and use tables") from None
             if isinstance(error, psycopg.OperationalError | psycopg.InternalError):
                 raise StoreError(line) from None
             raise

@@ -1,6 +1,6 @@
 """Which process is hit when, and how: the plan of a run, the same for the same seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -22,17 +22,26 @@ class Fault:
 
     def __str__(self) -> str:
         what = {"kill": "kill -9", "term": "SIGTERM", "stop": "SIGSTOP"}[self.kind]
+        if self.victim.startswith(("postgres", "way")):  # these are not one process
+            what = {"kill": "an end at once of", "stop": "a cut of"}[self.kind]
         back = "goes on" if self.kind == "stop" else "is started again"
         return f"{self.at:5.2f} s  {what} {self.victim}, which {back} {self.seconds:.2f} s later"
 
 
-def plan(seed: int, victims: Sequence[str]) -> list[Fault]:
-    """Return the faults of a run, the first first; no process is hit while it is away."""
+def plan(seed: int, victims: Sequence[str], kinds: Mapping[str, Kind] = {}) -> list[Fault]:
+    """Return the faults of a run, the first first; no process is hit while it is away.
+
+    Args:
+        seed: the same plan for the same seed.
+        victims: who may be hit.
+        kinds: of those to which only one thing can be done, that.
+    """
     random = Random(seed)  # noqa: S311 - it is to be the same each time
     faults, free = list[Fault](), dict.fromkeys(victims, 0.0)
     at = random.uniform(0.1, 1.0)
     while at < LAST:
         kind, victim = random.choice(KINDS), random.choice(victims)
+        kind = kinds.get(victim, kind)
         seconds = pause(random) if kind == "stop" else random.uniform(0, 2)
         if free[victim] <= at:
             faults.append(Fault(at, kind, victim, seconds))

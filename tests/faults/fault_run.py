@@ -22,10 +22,13 @@ from msgspec import Raw, Struct
 from msgspec import json as msgspec_json
 
 from local_server.testing import Child, LocalServer
+from local_server.testing.server import AnyServer
 
 DEADLINE = 60.0  # seconds from the last fault until everything has its result
 PROBE_DEADLINE = 20.0  # seconds; a worker whose stream was cut comes back after 5, and a long step takes 6
 ENDS_WITHIN = 20.0  # seconds after SIGTERM
+# A notification may wait a day for a client that was killed.
+LIVE = "SELECT id, state FROM tasks WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED') AND kind <> 'notify'"
 LEASE = 9.0  # seconds; a worker that was stopped for longer is ended by the SDK when it wakes (its lease lasts 10)
 
 
@@ -49,6 +52,18 @@ class Role:
         """Start a process, the first or another."""
         self.child = self._start()
         self.asked_to_end, self.stopped_for = 0.0, 0.0
+
+    def kill(self) -> None:
+        """End its process."""
+        self.child.kill()
+
+    def stop(self) -> None:
+        """Let it stand still."""
+        self.child.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self.child.signal(signal.SIGCONT)
 
     @property
     def done(self) -> bool:
@@ -78,7 +93,7 @@ class Promises:
         id: str
         state: str
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server: AnyServer) -> None:
         """Read them again and again from now on."""
         self._server, self._session = server, requests.Session()
         self._completed, self._known = dict[str, bytes](), set[str]()
@@ -134,23 +149,27 @@ class Promises:
 class FaultRun:
     """The processes of one run."""
 
-    def __init__(self, folder: Path, children: list[Child], *ports: str) -> None:
-        """Start the server, on these ports, each of which is free for it to come back to."""
+    server: AnyServer
+
+    def __init__(self, children: list[Child]) -> None:
+        """Start what serves."""
 
         def start(name: str, *argv: str | Path, **options: Any) -> Child:
             child = Child.python(name, *argv, **options)
             children.append(child)
             return child
 
-        self._start, self._file, self._over = start, folder / "resonate.db", threading.Event()
-        self.server = LocalServer(folder, *ports, start=start)
-        self.roles = {"server": Role("server", self._server)}
+        self.children, self._start, self._over = children, start, threading.Event()
+        self.roles = dict[str, Role]()
+        self._serve()
         self.promises = Promises(self.server)
 
-    def _server(self) -> Child:
-        if not self.server.child.running:
-            self.server.start()
-        return self.server.child
+    def _serve(self) -> None:
+        raise NotImplementedError
+
+    def check_servers(self) -> None:
+        """Look at how they end and at what is left."""
+        raise NotImplementedError
 
     def add(self, name: str, *argv: str, env: dict[str, str] | None = None, **options: Any) -> Role:
         """Start a process of the example; ``options`` are those of ``Role``."""
@@ -192,15 +211,15 @@ class FaultRun:
             return ""
         if action == "kill":
             role.asked_to_end = time.monotonic()
-            role.child.kill()
+            role.kill()
         elif action == "term":
             role.asked_to_end = time.monotonic()
             role.child.signal(signal.SIGTERM)
         elif action == "stop":
-            role.child.signal(signal.SIGSTOP)
+            role.stop()
             role.stopped_for = max(role.stopped_for, fault.seconds)
         elif action == "continue":
-            role.child.signal(signal.SIGCONT)
+            role.go_on()
         elif role.child.running:  # it was asked to end and has not yet
             waited = time.monotonic() - role.asked_to_end
             assert waited < ENDS_WITHIN, f"{role.name} (pid {role.child.pid}) still runs {waited:.0f} s after SIGTERM"
@@ -229,16 +248,7 @@ class FaultRun:
         self.look()
         assert not self.promises.changed, "\n".join(self.promises.changed)
         assert self.promises.reads > 1, "the promises were never read during the run"
-        log = self.server.child.output
-        assert "Traceback" not in log, log
-        assert "ERROR" not in log, log
-        status = self.server.stop()
-        assert status == 0, f"the server ended with {status}"
-        with closing(sqlite3.connect(self._file)) as database:
-            # A notification may wait a day for a client that was killed.
-            live = "SELECT id, state FROM tasks WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED') AND kind <> 'notify'"
-            left = database.execute(live).fetchall()
-        assert not left, f"tasks that are left although all promises are completed: {left}"
+        self.check_servers()
 
     def probe(self) -> None:
         """Ask each worker something that only it may answer: one that holds its stream and does not work is deaf."""
@@ -259,3 +269,32 @@ class FaultRun:
             deaf = [f"{role.name} (pid {role.child.pid})" for role in asked]
             assert time.monotonic() < deadline, f"deaf for {PROBE_DEADLINE} s: {', '.join(deaf)}"
             time.sleep(0.1)
+
+
+class FileRun(FaultRun):
+    """A run with one server, on a file of SQLite."""
+
+    def __init__(self, folder: Path, children: list[Child], *ports: str) -> None:
+        """Start it on these ports, each of which is free for it to come back to."""
+        self._folder, self._ports = folder, ports
+        super().__init__(children)
+
+    def _serve(self) -> None:
+        self.server: LocalServer = LocalServer(self._folder, *self._ports, start=self._start)
+        self.roles["server"] = Role("server", self._server)
+
+    def _server(self) -> Child:
+        if not self.server.child.running:
+            self.server.start()
+        return self.server.child
+
+    def check_servers(self) -> None:
+        """Stop it, and look at how it ended and at what is left in the file."""
+        log = self.server.child.output
+        assert "Traceback" not in log, log
+        assert "ERROR" not in log, log
+        status = self.server.stop()
+        assert status == 0, f"the server ended with {status}"
+        with closing(sqlite3.connect(self._folder / "resonate.db")) as database:
+            left = database.execute(LIVE).fetchall()
+        assert not left, f"tasks that are left although all promises are completed: {left}"

@@ -84,3 +84,21 @@ def test_a_worker_that_is_stopped_for_4_s_during_a_restart_may_still_claim(serve
     claimed = worker.claim(task, "stopped")
     worker.close()
     assert claimed.status_code == 201, claimed.text
+
+
+def test_a_worker_that_is_back_before_its_claim_may_still_claim_what_was_sent_before_a_restart(
+    server: LocalServer,
+) -> None:
+    worker = Wire(server)
+    stream = worker.stream("group", "back")
+    until(lambda: f'"pid":{os.getpid()},' in worker.get("/ui/workers").text)
+    worker.create("step", {"resonate:invoke": "poll://any@group"})
+    task = stream.next()["task"]
+    server.kill()
+    server.start()
+    for name in ("back", "other"):  # the SDK claims in another thread, which tries again once a second
+        worker.stream("group", name)
+    time.sleep(1.5)
+    claimed = worker.claim(task, "back")
+    worker.close()
+    assert claimed.status_code == 201, claimed.text

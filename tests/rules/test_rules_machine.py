@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from postgres_stage import Cluster
 from rules_stage import FAR, RecordingStream, Stage, refused
 
 from local_server.errors import Refusal
@@ -34,8 +42,7 @@ class Rules(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.stage = Stage(Path(self.folder.name) / "db")
+        self.stage = self.new_stage()
         self.streams: dict[str, RecordingStream] = {}  # open ones by the names of their workers
         self.delivered: set[tuple[str, int]] = set()
         self.messages: dict[str, tuple[str, int, int]] = {}  # by task: recipient, counter, good until
@@ -43,6 +50,10 @@ class Rules(RuleBasedStateMachine):
         self.ended: dict[str, Promise] = {}
         self.over: dict[str, Task] = {}
         self.counters: dict[str, int] = {}
+
+    def new_stage(self) -> Stage:
+        self.folder = tempfile.TemporaryDirectory()
+        return Stage(Path(self.folder.name) / "db")
 
     def teardown(self) -> None:
         self.stage.store.close()
@@ -305,3 +316,15 @@ def _ended(promise: Promise | None) -> bool:
 
 TestRules = pytest.mark.long(Rules.TestCase)
 TestRules.settings = settings(max_examples=50, stateful_step_count=40)
+
+
+@pytest.mark.long
+def test_the_same_holds_on_postgresql(postgres: Cluster) -> None:
+    class OnPostgres(Rules):
+        def new_stage(self) -> Stage:
+            return Stage(postgres.create())
+
+        def teardown(self) -> None:
+            self.stage.store.close()
+
+    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=4, stateful_step_count=40))
