@@ -9,11 +9,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from local_server import WIRE_VERSION
+from local_server import WIRE_VERSION, removal_commands, terminal, transfer
 from local_server.config import LOOPBACK, Config
 from local_server.removal_commands import AGE
-from local_server.removal_commands import COMMANDS as REMOVAL_COMMANDS
-from local_server.terminal import COMMANDS
 
 
 class Where(click.ParamType[Path | str]):
@@ -87,5 +85,5 @@ def check(file: Path) -> None:
     sys.exit(bool(found))
 
 
-for command in (*COMMANDS, *REMOVAL_COMMANDS):
+for command in (*terminal.COMMANDS, *removal_commands.COMMANDS, *transfer.COMMANDS):
     main.add_command(command)
