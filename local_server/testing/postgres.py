@@ -69,7 +69,12 @@ class Cluster:
         """Start it, also after a crash."""
         fsync = "on" if self._sync else "off"
         options = ("listen_addresses=", f"unix_socket_directories={self.folder}", f"fsync={fsync}")
-        argv: list[str | Path] = [self._programs / "postgres", "-D", self.folder / "data", *(f"-c{option}" for option in options)]
+        argv: list[str | Path] = [
+            self._programs / "postgres",
+            "-D",
+            self.folder / "data",
+            *(f"-c{option}" for option in options),
+        ]
         self.child = Child("postgres", [*self.as_user, *argv], cwd=self.folder)
         self.child.wait_for("ready to accept connections")
 
