@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from demo import async_rpc, calculator, factorial
+from demo import async_rpc, calculator, factorial, failover
 from demo.interrupts import Interrupted, Interrupts
 from demo.narrator import Narrator
 from demo.stage import Stage
@@ -17,13 +17,17 @@ PLAYS: dict[str, Callable[[Stage], list[str]]] = {
     "calculator": calculator.play,
     "async-rpc": async_rpc.play,
 }
+FAILOVER = "failover"  # needs PostgreSQL, so it is played when it is asked for
 
 
 @click.command()
-@click.argument("example", type=click.Choice(list(PLAYS)), required=False)
+@click.argument("example", type=click.Choice([*PLAYS, FAILOVER]), required=False)
 @click.option("--keep", is_flag=True, help="Leave everything running after the play, until Ctrl-C.")
 def main(example: str | None, *, keep: bool) -> None:
-    """Play an example, or all three in turn: processes start, one is killed with -9, the work goes on."""
+    """Play an example, or all three in turn: processes start, one is killed with -9, the work goes on.
+
+    failover is played by itself: two servers on PostgreSQL, one of which is killed.
+    """
     _forget_other_servers()
     interrupts = Interrupts()
     stage = Stage(Narrator(), interrupts)
@@ -40,10 +44,10 @@ def _perform(stage: Stage, interrupts: Interrupts, examples: list[str], *, keep:
     played = False
     try:
         with interrupts.raised():
-            stage.open()
+            stage.open(postgres=examples == [FAILOVER])
             by_hand = []
             for example in examples:
-                by_hand += PLAYS[example](stage)
+                by_hand += (PLAYS | {FAILOVER: failover.play})[example](stage)
                 if not keep:
                     stage.clear()
             played = True

@@ -75,16 +75,24 @@ def tell_takeover(stage: Stage, kill: Kill, read: Callable[[], Record]) -> Takeo
 
 def print_table(stage: Stage, title: str, kill: Kill, taken: Takeover, record: Record) -> None:
     """Print steps, runs per worker, steps run twice and why, and the recovery time."""
+    print_rows(stage, title, [*rows_of_steps(kill, record), ("recovery", [_recovery(taken, record)])])
+
+
+def rows_of_steps(kill: Kill, record: Record) -> list[tuple[str, list[str]]]:
+    """Return the names and lines of all rows but those about the recovery."""
     steps = {key: promise for key, promise in record.promises.items() if "resonate:invoke" in promise["tags"]}
     states = Counter(promise["state"].lower() for promise in steps.values())
     runs = [run for run in record.runs if run.step in steps]
     workers = Counter(run.worker for run in runs)
-    rows = [
+    return [
         ("steps", [f"{len(steps)} ({', '.join(f'{count} {state}' for state, count in states.items())})"]),
         ("runs", [", ".join(f"{name} {workers[name]}" for name in sorted(workers))]),
         ("run twice", list(_twice(kill, runs, record)) or ["none"]),
-        ("recovery", [_recovery(taken, record)]),
     ]
+
+
+def print_rows(stage: Stage, title: str, rows: list[tuple[str, list[str]]]) -> None:
+    """Print a table: a name and lines for each row."""
     stage.show("")
     stage.show(f"  {title}")
     for name, lines in rows:

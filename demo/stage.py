@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from demo.interrupts import Interrupts
 from demo.narrator import DEMO, Narrator
 from local_server.testing import Child, ChildError, LocalServer
+from local_server.testing.postgres import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent  # of the project, where the examples are
 DEADLINE = 60.0  # seconds for whatever a play waits for; nothing of it takes 10 on an idle machine
@@ -51,17 +52,36 @@ class Stage:
         self._children: list[Child] = []
         self._changed = threading.Condition()
         self._folder: Path | None = None
+        self._cluster: Cluster | None = None
 
-    def open(self) -> None:
-        """Start the server on free ports, its database in a folder of its own, and name the address of its page."""
+    def open(self, *, postgres: bool = False) -> None:
+        """Start the server on free ports, its database in a folder of its own, and name the address of its page.
+
+        Raises:
+            FileNotFoundError: the database is to be one of PostgreSQL, and this machine has none.
+        """
         with self._interrupts.deferred():
             self._folder = Path(tempfile.mkdtemp(prefix="durable-demo-"))
-        self.server = LocalServer(self._folder, start=self._start)
+            self._cluster = Cluster() if postgres else None
+        self.server = LocalServer(self._cluster.url() if self._cluster else self._folder, start=self._start)
         self.say(f"watch it in a browser: {self.server.url}/")
 
     def say(self, text: str) -> None:
         """Say something in the demo's own voice."""
         self._narrator.say(DEMO, text)
+
+    @property
+    def database(self) -> list[str]:
+        """The options with which another server stands by."""
+        assert self._cluster  # noqa: S101 - SQLite has one server
+        ports = [str(urlsplit(url).port) for url in (self.server.url, self.server.poll_url)]
+        return ["--db", self._cluster.url(), "--port", ports[0], "--poll-port", ports[1]]
+
+    def stand_by(self, name: str) -> Child:
+        """Start another server on the same database of PostgreSQL and the same ports."""
+        child = self.start(name, "-m", "local_server", *self.database)
+        self.wait_for("stands by", of=child)
+        return child
 
     def start(self, name: str, *argv: str) -> Child:
         """Start ``python *argv``, led to the server by its environment."""
@@ -155,6 +175,14 @@ class Stage:
             yield from page["promises"]
             query = {"cursor": page["cursor"]} if page["cursor"] else {}
 
+    def answers(self) -> bool:
+        """Tell whether a server answers."""
+        try:
+            with urllib.request.urlopen(f"{self.server.url}/promises?id=*&limit=1", timeout=DEADLINE):  # noqa: S310 - see above
+                return True
+        except OSError:
+            return False
+
     def show(self, text: str, indent: int = 8) -> None:
         """Print a line of a table, or one to copy; where it does not fit, it goes on behind ``indent`` blanks."""
         self._narrator.plain(text, indent)
@@ -172,7 +200,7 @@ class Stage:
 
     def clear(self) -> None:
         """End all processes but the server; what they held is lost, what the server has stored is not."""
-        for child in self._children:
+        for child in reversed(self._children):  # as below
             if child is not self.server.child and child.running:
                 self.killed.append(child)
                 child.kill()
@@ -183,6 +211,8 @@ class Stage:
         for child in reversed(self._children):  # the server last, or the others complain about its absence
             if child.running:
                 child.kill()
+        if self._cluster:
+            self._cluster.close()
         if self._folder:
             shutil.rmtree(self._folder)
 

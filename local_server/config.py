@@ -17,6 +17,7 @@ class Config:
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners
     url: str | None = None  # of a database of PostgreSQL; then ``db`` is None
     keep: int | None = None  # ms after which a run that has completed is removed; None: never
+    behind_proxy: bool = False  # the process at the other end of a stream is a proxy's
 
     @property
     def data(self) -> str:

@@ -41,8 +41,15 @@ class _Lookup(NamedTuple):
 class Presence:
     """Tells the rules who is there."""
 
-    def __init__(self, engine: Engine, descriptors: int) -> None:
-        """Tell the rules of an engine; so many processes are watched by a descriptor of their own."""
+    def __init__(self, engine: Engine, descriptors: int, *, looks: bool = True) -> None:
+        """Tell the rules of an engine.
+
+        Args:
+            engine: of the rules.
+            descriptors: so many processes are watched by a descriptor of their own.
+            looks: whether the process at the other end of a stream is the worker's; it may be that of a proxy.
+        """
+        self._looks = looks
         self._engine, self._descriptors, self._machine = engine, descriptors, os_process.machine()
         self._watches: dict[tuple[Worker, OsProcess], Watch] = {}
         # What processes had claimed when another stream of their name opened: counters by task id.
@@ -72,7 +79,7 @@ class Presence:
             dispatch.connected(turn, worker)
 
         self._engine.tell(connected)
-        peer = os_process.peer(there, here)
+        peer = os_process.peer(there, here) if self._looks else Peer(there, here, None)
         self._lookups.append(_Lookup(peer, partial(self._identified, worker, stream, replaced, earlier, peer)))
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_up())
@@ -97,7 +104,9 @@ class Presence:
         """Find out who is behind the streams that have opened; all that open meanwhile are looked up together."""
         while self._lookups:
             lookups, self._lookups = self._lookups, []
-            processes = await asyncio.to_thread(os_process.find, [one.peer for one in lookups])
+            peers = [one.peer for one in lookups]
+            nobody: list[OsProcess | None] = [None] * len(peers)
+            processes = await asyncio.to_thread(os_process.find, peers) if self._looks else nobody
             for lookup, process in zip(lookups, processes, strict=True):
                 lookup.found(process)
 

@@ -133,7 +133,7 @@ async def serving(
     ):
         engine = Engine(store, clock)
         limits = Limits(descriptors)
-        presence, guard = Presence(engine, limits.for_processes), Guard(config)
+        presence, guard = Presence(engine, limits.for_processes, looks=not config.behind_proxy), Guard(config)
         servers: list[asyncio.Server] = []
         engine.start()
         presence.restore()

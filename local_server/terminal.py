@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -48,8 +48,13 @@ class Server:
             basic = f"{user}:{os.getenv('RESONATE_PASSWORD', '')}"
             self._headers["authorization"] = f"Basic {base64.b64encode(basic.encode()).decode()}"
 
-    def ask(self, method: str, path: str, body: object = None, timeout: float | None = TIMEOUT) -> Json:
+    def ask(
+        self, method: str, path: str, body: object = None, timeout: float | None = TIMEOUT,
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Json:  # fmt: skip
         """Return the answer to a request, which may take that many seconds; None: as long as it takes.
+
+        A header that is None is not sent.
 
         Raises:
             ServerError: it is not there, or answers with an error, whose status it carries.
@@ -57,7 +62,8 @@ class Server:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            more = {name: value.encode() for name, value in (headers or {}).items() if value is not None}
+            connection.request(method, path, None if body is None else json.dumps(body), {**self._headers, **more})
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:

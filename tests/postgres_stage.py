@@ -1,59 +1,29 @@
 """A PostgreSQL of the tests' own: a cluster in a temporary folder, with a database for whoever asks for one."""
 
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
 from itertools import count
-from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from local_server.testing import Child
-
-INSTALL = "no PostgreSQL: sudo apt-get install postgresql"
+from local_server.testing import postgres
 
 
-def programs() -> Path:
-    """Return the folder of PostgreSQL's programs; skip the test where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
-    path = found[-1] if found else shutil.which("postgres")
-    if not path:
-        pytest.skip(INSTALL)
-    return Path(path).parent
+def needs_postgres() -> None:
+    """Skip the test where there is no PostgreSQL."""
+    try:
+        postgres.programs()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
-class Cluster:
-    """A running PostgreSQL, reached by a socket in its folder; what it is told to store outlives its processes."""
+class Cluster(postgres.Cluster):
+    """A running PostgreSQL, as the kit starts it; the test is skipped where there is none."""
 
-    def __init__(self) -> None:
-        # root may not run it; the path of a socket has to be short
-        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.getuid() else []
-        self._programs = programs()
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+    def __init__(self, **options: Any) -> None:
         self._names = (f"database{number}" for number in count())
-        if self.as_user:
-            shutil.chown(self.folder, "postgres")
-        options = ["--auth=trust", "--username=tests", "--encoding=UTF8", "--no-sync", "--no-instructions"]
-        subprocess.run(
-            [*self.as_user, self._programs / "initdb", *options, self.folder / "data"],
-            check=True, capture_output=True, cwd=self.folder,
-        )  # fmt: skip
-        self.start()
-
-    def start(self) -> None:
-        """Start it, also after a crash."""
-        # A process that is killed loses nothing that the system has: only a power cut would need a sync.
-        options = ("listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off")
-        argv = [self._programs / "postgres", "-D", self.folder / "data", *(f"-c{option}" for option in options)]
-        self.child = Child("postgres", [*self.as_user, *argv], cwd=self.folder)
-        self.child.wait_for("ready to accept connections")
-
-    def url(self, database: str = "postgres") -> str:
-        """Return where a database is."""
-        return f"postgresql:///{database}?host={self.folder}&user=tests"
+        needs_postgres()
+        super().__init__(**options)
 
     def create(self) -> str:
         """Create a database; return its URL."""
@@ -66,14 +36,3 @@ class Cluster:
         with psycopg.connect(url or self.url(), autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
-
-    def crash(self) -> None:
-        """End it at once, as ``pg_ctl stop --mode=immediate`` does."""
-        self.child.signal(signal.SIGQUIT)
-        self.child.wait()
-
-    def close(self) -> None:
-        """End it and remove all that it has stored."""
-        if self.child.running:
-            self.crash()
-        shutil.rmtree(self.folder)

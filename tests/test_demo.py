@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from postgres_stage import needs_postgres
 from terminal_stage import Terminal
 
 from demo.stage import ROOT
@@ -74,6 +76,17 @@ def build(tmp_path: Path) -> Iterator[Callable[[str], House]]:
 @pytest.fixture
 def house(build: Callable[[str], House]) -> House:
     return build("house")
+
+
+@pytest.fixture
+def shared_house(build: Callable[[str], House]) -> Iterator[House]:
+    """A house into which the user of PostgreSQL may go, on a path that is short enough for a socket."""
+    needs_postgres()
+    with tempfile.TemporaryDirectory(prefix="h") as folder:
+        Path(folder).chmod(0o711)
+        house = build(f"{folder}/house")
+        house.folder.chmod(0o711)
+        yield house
 
 
 def table_of(output: str, title: str) -> dict[str, list[str]]:
@@ -147,6 +160,46 @@ def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
     assert rows["run twice"][0].startswith("await-chain.2: service-b, then service-b #2; ")
     end = demo.lines[demo.lines.index("The end; nothing is left of it. To try next:") :]
     assert [line.split("  ")[2] for line in end[1:-1]] == ["uv run demo --keep", "uv run async-rpc"]
+
+
+def test_a_server_that_is_killed_is_replaced_by_the_one_that_stands_by(shared_house: House) -> None:
+    demo = Child("demo", [DEMO, "failover"], env=shared_house.env)
+    assert demo.wait(DEADLINE) == 0, demo.output
+    shared_house.check_clean(demo.output)
+    lines = [match.groups() for line in demo.lines if (match := LINE.fullmatch(line))]
+    kill = next(i for i, (_, _, text) in enumerate(lines) if re.match(r"kill -9 \d+   \(server, which serves", text))
+    before, after = (
+        [int(text.rpartition(" ")[2]) for _, _, text in some if text.startswith("Calculating")]
+        for some in (lines[:kill], lines[kill:])
+    )
+    assert before + after == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    rows = table_of(demo.output, "factorial(10) and two servers")
+    assert (rows["steps"], rows["run twice"]) == (["10 (10 resolved)"], ["none"])
+    away, recovery = (float(rows[name][0].partition(" ")[0]) for name in ("away", "recovery"))
+    assert 0 < away < 5
+    assert f"server-2 answers {away:.1f} s after the kill" in demo.output
+    first = next(at for at, _, text in lines[kill:] if text.startswith("Calculating"))
+    assert recovery == pytest.approx(float(first) - float(lines[kill][0]), abs=0.3)
+    assert any((who, text) == ("client", f"Result: {math.factorial(10)}") for _, who, text in lines[kill:])
+
+
+def test_the_demo_with_two_servers_ends_on_ctrl_c_and_leaves_nothing(shared_house: House) -> None:
+    terminal = Terminal([DEMO, "failover"], shared_house.env)
+    terminal.wait_for("stands by")
+    assert terminal.press_ctrl_c() == 130
+    shared_house.check_clean(terminal.output)
+
+
+def test_without_postgresql_the_demo_with_two_servers_says_how_to_install_it(house: House) -> None:
+    code = """if True:
+        import shutil, pathlib
+        shutil.which = pathlib.Path.glob = lambda *_: []
+        from demo.cli import main
+        main(["failover"])"""
+    demo = Child("demo", [sys.executable, "-c", code], env=house.env)
+    assert demo.wait(DEADLINE) == 1
+    assert demo.lines == ["the demo failed: no PostgreSQL: sudo apt-get install postgresql"]
+    house.check_clean(demo.output)
 
 
 def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_ctrl_c(house: House) -> None:

@@ -13,7 +13,6 @@ from string import ascii_letters
 
 import pytest
 import requests
-from conftest import held_port
 from postgres_stage import Cluster
 from rules_stage import opened
 from wire_client import FAR, Wire, code, until
@@ -21,7 +20,7 @@ from wire_client import FAR, Wire, code, until
 from local_server.standby import stand_by
 from local_server.store import postgres as engine
 from local_server.store.errors import StoreError
-from local_server.testing import Child, LocalServer
+from local_server.testing import Child, LocalServer, held_port
 
 LONG = "".join(Random(0).choices(ascii_letters, k=4_000))  # noqa: S311 - what no index of PostgreSQL takes
 
