@@ -111,7 +111,7 @@ def test_a_user_who_may_not_make_tables_is_refused(postgres: Cluster) -> None:
     url = postgres.create()
     postgres.run("CREATE ROLE guest LOGIN")
     postgres.run("REVOKE CREATE ON SCHEMA public FROM public", url)
-    found = refusal(url.replace("user=tests", "user=guest"))
+    found = refusal(url.replace("user=owner", "user=guest"))
     assert found.startswith("permission denied for schema public")
     assert found.endswith("; expected a schema in which this user may make and use tables")
 
@@ -149,7 +149,7 @@ def test_a_pooler_in_between_is_refused(postgres: Cluster, children: list[Child]
     url = postgres.create()
     with held_port() as port:
         users, options = postgres.folder / "users", postgres.folder / "pgbouncer.ini"
-        users.write_text('"tests" ""\n')
+        users.write_text('"owner" ""\n')
         options.write_text(
             f"[databases]\n* = host={postgres.folder}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
             f"unix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
@@ -157,7 +157,7 @@ def test_a_pooler_in_between_is_refused(postgres: Cluster, children: list[Child]
         pooler = Child("pgbouncer", [*postgres.as_user, program, options])
         children.append(pooler)
         pooler.wait_for("listening on 127.0.0.1")
-        found = refusal(f"postgresql://tests@127.0.0.1:{port}/{url.split('/')[3].partition('?')[0]}")
+        found = refusal(f"postgresql://owner@127.0.0.1:{port}/{url.split('/')[3].partition('?')[0]}")
     assert found.startswith("found a pooler in between; expected PostgreSQL itself")
 
 
@@ -177,7 +177,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
 def test_a_password_comes_from_the_environment_or_from_a_file(
     postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = postgres.create().replace("user=tests", "user=guarded")
+    url = postgres.create().replace("user=owner", "user=guarded")
     postgres.run("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'sec:ret'")
     access = postgres.folder / "data" / "pg_hba.conf"
     access.write_text("local all guarded scram-sha-256\n" + access.read_text())
