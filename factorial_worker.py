@@ -16,7 +16,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import logging
 import os
 import sys
 import threading
@@ -24,7 +23,6 @@ import time
 import uuid
 
 from resonate import Resonate
-from resonate.errors import ResonateCanceledError, ResonateTimedoutError
 
 from local_server.deleted import run_deleted_anew
 
@@ -43,8 +41,7 @@ if not 0 <= options.delay < threading.TIMEOUT_MAX:
     parser.error(f"--delay: found {options.delay}; expected seconds, 0 or more")
 
 sys.set_int_max_str_digits(0)  # 1,559! has more than the 4,300 digits that Python converts by default
-# Of an error the SDK would print a line for each step above it, a thousand for one call that somebody has canceled.
-resonate = Resonate.remote(group="factorial-worker", pid=options.id, log_level=logging.CRITICAL)
+resonate = Resonate.remote(group="factorial-worker", pid=options.id)
 run_deleted_anew(resonate)  # what somebody deletes can be computed again, by this process as well
 
 
@@ -57,13 +54,7 @@ def factorial(ctx, n):
         return 1
     # Durable: the call is stored before anybody runs it, and this step lets go of its worker. With the result stored
     # it goes on behind the yield; if this worker is dead by then, another runs the function again up to here.
-    below = f"factorial-{n - 1}"
-    try:
-        result = yield ctx.rpc("factorial", n - 1).options(target="poll://any@factorial-worker", id=below)
-    except (ResonateCanceledError, ResonateTimedoutError) as error:
-        if error.promise_id == below:
-            print(f"{error.mesg}, so whatever needs it fails", file=sys.stderr, flush=True)
-        raise
+    result = yield ctx.rpc("factorial", n - 1).options(target="poll://any@factorial-worker", id=f"factorial-{n - 1}")
     return n * result  # durable: stored as the value of factorial-{n}
 
 
