@@ -7,8 +7,12 @@ from base64 import b64encode
 import requests
 from page_stage import Start, create, row, run_of
 from playwright.sync_api import Page, expect
+from rules_stage import Stage
 from wire_client import EventStream
 
+from local_server.model import invoke_id
+from local_server.page import views
+from local_server.rules.workers import OsProcess
 from local_server.testing import LocalServer
 
 WORKER = """
@@ -218,3 +222,17 @@ def test_of_many_calls_those_that_are_not_finished_are_named(page: Page, server:
     assert json.loads(requests.get(f"{server.url}/ui/promise/top", timeout=10).text)["why"] == [
         {"text": "It waits for the end of", "promises": ["top.55"]}
     ]
+
+
+def test_work_that_ends_its_workers_tells_how_many_and_when_it_is_due(stage: Stage) -> None:
+    stage.create("poison", invoke="poll://any@shop")
+    for counter in (1, 2):
+        stage.connect(f"shop/w{counter}", OsProcess(counter, 1.0))
+        stage.claim(invoke_id("poison"), counter, f"w{counter}")
+        stage.process_ends(f"shop/w{counter}")
+    why = stage.do(views.promise, "poison")["why"]
+    assert [one.text for one in why] == [
+        "It has ended 2 workers; perhaps none knows its function. It is tried again at",
+        "This is attempt 3. The one before was lost by shop/w2: process 1 ended, at",
+    ]
+    assert why[0].at == why[1].at + 1_000
