@@ -10,7 +10,8 @@ What can go wrong in a turn, and what becomes of it:
 - A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500. The transaction is rolled
   back and the others run again, since the writes of one request cannot be undone alone. They notice nothing.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
-  turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what.
+  turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what. A turn
+  that was committed and could not be synced is left in the store, though: there the next one begins as after a restart.
 - Events that nobody waits for (a worker has come, a process has ended) are tried again until a turn with them is
   stored.
 
@@ -28,7 +29,7 @@ from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.errors import is_of_the_file, one_line
+from local_server.store.errors import StoreUnsyncedError, is_of_the_file, one_line
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,8 @@ class Engine:
             _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
         self._turn, requests, self._stale = None, self._requests, True
         self._requests = [one for one in requests if one.on_result is None and not one.failed]
+        if isinstance(error, StoreUnsyncedError) and losses.restarted not in [one.operation for one in self._requests]:
+            self._requests.insert(0, _Request(losses.restarted, None))
         try:
             self.store.rollback()
         except Exception as second:  # noqa: BLE001 - likewise
@@ -217,6 +220,8 @@ class Engine:
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""
         self._timer = None
+        if self.store.behind and not self._requests and not self._closed:
+            self.tell(lambda turn: turn.store.keep())
         if self._clock.now() < self._due:
             self._wake_at(None, self._due)
         elif not self._closed:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from local_server.store import inspection
-from local_server.store.errors import StoreError, StoreMovedError
+from local_server.store.errors import StoreError, StoreMovedError, StoreUnsyncedError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
-PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
+PRAGMA synchronous = FULL;        -- and syncs before it returns, until ``Log`` takes that over
 PRAGMA cache_size = -4096;        -- KiB of pages kept: the upper pages of every index, however much is stored
 PRAGMA trusted_schema = OFF;      -- what a file defines may call no function that could do harm
 PRAGMA cell_size_check = ON;      -- damage is found when its page is read, before it is taken for content
@@ -78,6 +78,41 @@ class Place:
                     f"{path} was deleted or replaced while this server has it open; nothing is written until it is back"
                 )
         self._looked = now
+
+
+class Log:
+    """Syncs the log of a database, which SQLite then leaves to it: a commit lasts once the log is synced behind it.
+
+    SQLite still syncs it by itself before it moves the log's content into the database, and when it writes the log anew
+    from its beginning, so that order is kept whatever the power does. The lock of SQLite is on the database: it would
+    go with the first descriptor of that file that is closed. The log is another file.
+    """
+
+    def __init__(self, path: Path | None, db: sqlite3.Connection) -> None:
+        """Take a database that has just been opened, and its path; ``None``: in memory, where nothing lasts."""
+        self._file = os.open(log_of(real(path)), os.O_RDWR) if path else None
+        db.execute("PRAGMA synchronous = NORMAL")
+
+    def sync(self) -> None:
+        """Return when all that is committed is on the disk.
+
+        Raises:
+            StoreUnsyncedError: the disk has failed.
+        """
+        try:
+            if self._file is not None:
+                _sync(self._file)
+        except OSError as error:
+            raise StoreUnsyncedError(f"the log could not be synced: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Close it, before the database is closed: SQLite deletes the file then."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -1,6 +1,12 @@
 """The store: the SQL of the rules, over one SQLite connection that only the loop's thread uses.
 
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
+
+What lasts and what passes: a transaction is synced to the disk before its COMMIT returns, unless all it wrote is who
+holds which task until when: a message was sent, a task claimed, a lease renewed. A process that is killed loses none of
+that, and the next sync takes it along; ``keep`` brings one about. A power cut may undo the last of it, and only from
+the end: the task is then as it was before it was sent, and is offered again. What ends or loses a task lasts, so that
+no counter is given twice, and no task of a living worker is taken for one that it still runs.
 """
 
 from collections.abc import Iterator
@@ -10,7 +16,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import DEATH, Callback, Promise, Schedule, Task
-from local_server.store.database import Place, connect
+from local_server.store.database import Log, Place, connect
 from local_server.store.rows import (
     CALLBACK,
     PROMISE,
@@ -31,6 +37,7 @@ INSERT_CALLBACK = f"INSERT OR IGNORE INTO callbacks ({CALLBACK}) VALUES ({parame
 INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
 UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
+HELD = {"ENQUEUED", "CLAIMED"}  # a task that is sent or claimed
 LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
@@ -45,27 +52,42 @@ class Store:
         """
         self.db = connect(path)
         self._place = Place(path)
+        self._log = Log(path, self.db)
         self._before = 0  # changes at the beginning of the transaction
+        self._passing = 0  # those since then that need no sync of their own
+        self._to_sync = False  # something that lasts was committed, or is about to be
+        self.behind = False  # something was committed and not synced
 
     def close(self) -> None:
         """Close the database; what is committed is in the one file then."""
+        self._log.close()
         self.db.close()
 
     def begin(self) -> None:
         """Open a transaction, in place of one that is still open."""
         self.rollback()
-        self._before = self.changes
+        self._before, self._passing = self.changes, 0
         self.db.execute("BEGIN")
 
     def commit(self) -> None:
-        """Make the transaction durable.
+        """Make the transaction durable, unless all it wrote may pass.
 
         Raises:
             StoreMovedError: it wrote something, and the file was deleted or replaced.
+            StoreUnsyncedError: it is committed, and may be lost; the next one syncs both.
         """
         if self.wrote:
             self._place.check()
+            self.behind = True
+            self._to_sync |= self.changes - self._before > self._passing
         self.db.execute("COMMIT")
+        if self._to_sync:
+            self._log.sync()
+            self._to_sync = self.behind = False
+
+    def keep(self) -> None:
+        """Let this transaction be synced, and with it all before, whatever it writes."""
+        self._to_sync = True
 
     def rollback(self) -> None:
         """Take the transaction back, unless SQLite has done so itself."""
@@ -170,7 +192,9 @@ class Store:
 
     def update_task(self, task: Task) -> None:
         """Write all that changes in a task."""
-        self.db.execute(UPDATE_TASK, asdict(task))
+        rows = self.db.execute(UPDATE_TASK, asdict(task)).rowcount
+        if task.state in HELD:
+            self._passing += rows
 
     def insert_lost_claim(self, task: Task, now: int, reason: str) -> None:
         """Keep the claim of a task that is lost, before it is given to another."""
@@ -233,7 +257,8 @@ class Store:
 
     def set_deadline(self, task_id: str, deadline: int) -> None:
         """Move the deadline of a task that is sent or claimed."""
-        self.db.execute("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
+        sql = "UPDATE tasks SET deadline = :deadline WHERE id = :id"
+        self._passing += self.db.execute(sql, {"id": task_id, "deadline": deadline}).rowcount
 
     def claimed_by(self, process: str) -> list[Task]:
         """Return what a process has claimed."""
