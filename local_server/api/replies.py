@@ -39,7 +39,7 @@ _ESCAPES = [(character.encode(), b"\\u%04x" % ord(character)) for character in "
 def encode(value: object) -> bytes:
     """Encode a response as the official server does, which escapes what could end a script."""
     text = _encode(value)
-    for character, escape in _ESCAPES:
+    for character, escape in _ESCAPES[:3] if text.isascii() else _ESCAPES:
         if character in text:
             text = text.replace(character, escape)
     return text

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from local_server.model import DEATH, Callback, Promise, Schedule, Task
 from local_server.store.database import Log, Place, connect
@@ -32,7 +32,9 @@ from local_server.store.rows import (
 # Of a task that is stored, these columns change.
 CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
             "completed_on")  # fmt: skip
-INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, :parent)"
+SELECT_PROMISE = f"SELECT {PROMISE} FROM promises WHERE id = :id"
+SELECT_TASK = f"SELECT {TASK} FROM tasks WHERE id = :id"
+INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, ?)"
 INSERT_CALLBACK = f"INSERT OR IGNORE INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})"
 INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
@@ -111,12 +113,12 @@ class Store:
 
     def promise(self, promise_id: str) -> Promise | None:
         """Return a promise, as it is stored."""
-        row = self._one(f"SELECT {PROMISE} FROM promises WHERE id = :id", id=promise_id)
+        row = self._one(SELECT_PROMISE, id=promise_id)
         return row and as_promise(row)
 
     def insert_promise(self, promise: Promise, parent: str | None) -> None:
         """Add a pending promise."""
-        self.db.execute(INSERT_PROMISE, asdict(promise) | {"parent": parent})
+        self.db.execute(INSERT_PROMISE, (*astuple(promise), parent))
 
     def complete_promise(self, promise: Promise) -> None:
         """Write the completion."""
@@ -150,7 +152,7 @@ class Store:
 
     def insert_callback(self, callback: Callback) -> bool:
         """Add it; return False when the promise has one of that id, which then stays as it is."""
-        return self.db.execute(INSERT_CALLBACK, asdict(callback)).rowcount == 1
+        return self.db.execute(INSERT_CALLBACK, astuple(callback)).rowcount == 1
 
     def take_callbacks(self, promise_id: str, limit: int) -> list[Callback]:
         """Remove callbacks of a promise, the first by their ids; return them."""
@@ -183,12 +185,12 @@ class Store:
 
     def task(self, task_id: str) -> Task | None:
         """Return a task."""
-        row = self._one(f"SELECT {TASK} FROM tasks WHERE id = :id", id=task_id)
+        row = self._one(SELECT_TASK, id=task_id)
         return row and as_task(row)
 
     def insert_task(self, task: Task) -> None:
         """Add a task."""
-        self.db.execute(INSERT_TASK, asdict(task))
+        self.db.execute(INSERT_TASK, astuple(task))
 
     def update_task(self, task: Task) -> None:
         """Write all that changes in a task."""
@@ -278,7 +280,7 @@ class Store:
 
     def insert_schedule(self, schedule: Schedule) -> None:
         """Add a schedule."""
-        self.db.execute(INSERT_SCHEDULE, asdict(schedule))
+        self.db.execute(INSERT_SCHEDULE, astuple(schedule))
 
     def advance_schedule(self, schedule_id: str, last_run_time: int, next_run_time: int) -> None:
         """Note a run."""
