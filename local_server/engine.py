@@ -3,7 +3,7 @@
 A turn opens with the first request and ends in the same pass of the event loop, so that requests that arrive together
 share one COMMIT and none waits for another to come. One timer stands for every time-out, lease, delay and schedule.
 What has fallen due is swept up in slices. While requests come, the pause behind a slice is SWEEP_PAUSE times as long as
-its turn, so that a crowd of time-outs takes a seventh of the time at most; it goes on at once when nobody asks.
+its turn, so that a crowd of time-outs takes a seventh of the time at most. It takes all of it when nobody asks.
 
 What can go wrong in a turn, and what becomes of it:
 
@@ -41,6 +41,7 @@ type OnResult[T] = Callable[[T | Refusal], None]
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
 TICK = 500  # ms between two looks at the clocks at most; the wall clock may jump, and the server may have stood still
 SWEEP_PAUSE = 6  # times as long as a slice of a sweep
+QUIET = 0.1  # seconds without a request
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -94,7 +95,7 @@ class Engine:
         self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
-        self._asked = False  # since the last slice of a sweep
+        self._asked = 0.0  # when somebody asked last, by the clock of the loop
         self._closed = False
         self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
 
@@ -106,7 +107,7 @@ class Engine:
         nothing is called: the SDK would end its process over any answer, and comes again over a closed connection.
         """
         if not self._closed:
-            self._asked = True
+            self._asked = self._loop.time()
             self._decide(_Request(operation, on_result))
 
     def tell(self, operation: Callable[[Turn], object]) -> None:
@@ -237,12 +238,12 @@ class Engine:
         self._decide(_Request(due.sweep, partial(self._swept, self._clock.now())))
 
     def _swept(self, began: int, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
-        asked, self._asked = self._asked, False
         if isinstance(more, Refusal):
             self._wake_at(None, self._clock.now() + TRY_AGAIN)
         elif more:
             now = self._clock.now()
-            self._wake_at(None, now + SWEEP_PAUSE * (now - began + 1) if asked else now)
+            quiet = self._loop.time() - self._asked > QUIET
+            self._wake_at(None, now if quiet else now + SWEEP_PAUSE * (now - began + 1))
         else:
             self._wake_at(*self.store.earliest())
 

@@ -2,11 +2,11 @@
 
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
 
-What lasts and what passes: a transaction is synced to the disk before its COMMIT returns, unless all it wrote is who
-holds which task until when: a message was sent, a task claimed, a lease renewed. A process that is killed loses none of
-that, and the next sync takes it along; ``keep`` brings one about. A power cut may undo the last of it, and only from
-the end: the task is then as it was before it was sent, and is offered again. What ends or loses a task lasts, so that
-no counter is given twice, and no task of a living worker is taken for one that it still runs.
+What lasts and what passes: a transaction is synced to the disk before ``commit`` returns, unless all it wrote would
+come again by itself: a message was sent, a task claimed, a lease renewed, or a promise timed out for which nobody
+waits. A process that is killed loses none of that, and the next sync takes it along; ``keep`` brings one about. A power
+cut may undo the last of it, and only from the end: the task is offered again, the promise times out again. What ends or
+loses a task lasts, so that no counter is given twice, and heartbeats keep no task that its worker has ended.
 """
 
 from collections.abc import Iterator
@@ -120,13 +120,15 @@ class Store:
         """Add a pending promise."""
         self.db.execute(INSERT_PROMISE, (*astuple(promise), parent))
 
-    def complete_promise(self, promise: Promise) -> None:
-        """Write the completion."""
-        self.db.execute(
+    def complete_promise(self, promise: Promise, *, by_clock: bool) -> None:
+        """Write the completion; one by the clock may pass, since it would come again."""
+        rows = self.db.execute(
             """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
                 idempotency_key_for_complete = :idempotency_key_for_complete WHERE id = :id""",
             asdict(promise),
-        )
+        ).rowcount
+        if by_clock:
+            self._passing += rows
 
     def share_child(self, parent: str, child: str) -> None:
         """Note that the function behind ``parent`` asked for a promise that is another's child, or a root."""

@@ -118,6 +118,18 @@ def test_what_was_answered_of_promises_and_callbacks_is_there_after_a_power_cut(
     assert stage.store.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_time_out_that_a_power_cut_took_comes_again(power: Power) -> None:
+    stage = power.stage
+    stage.create("p", timeout=stage.now + 1_000)
+    stage.now += 1_000
+    assert power.costs(stage.sweep) == 0
+    ended = stage.promises()
+    power.fail()
+    assert {one.state for one in stage.promises().values()} == {"PENDING"}
+    stage.sweep()
+    assert stage.promises() == ended
+
+
 def test_a_claim_that_a_power_cut_took_is_offered_again_and_its_holder_may_still_complete_it(power: Power) -> None:
     stage = power.stage
     stage.connect("g/w")
