@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from concurrent.futures import wait
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from requests import Request
@@ -66,8 +67,20 @@ def main() -> int:
         return 1
     except Exception as error:  # noqa: BLE001 - what the function raised is stored, and comes back to every client as it was
         note(f"{promise_id} failed: {type(error).__name__}: {error}")
+        note(way_out(promise_id, getattr(error, "promise_id", promise_id)))
         return 1
     return 0
+
+
+def way_out(promise_id: str, culprit: str) -> str:
+    """Say since when a failure is stored, that it stays, and how the number can be computed all the same."""
+    try:
+        ended = RemoteStore(retry_policy=Once()).promises.get(id=promise_id).completed_on
+    except ResonateStoreError:
+        ended = None
+    since = f" since {datetime.fromtimestamp(ended / 1000).astimezone():%Y-%m-%d %H:%M:%S}" if ended else ""
+    anew = f"uv run local-server delete {culprit}, or a server with another --db"
+    return f"It is stored{since}, and stays so for every client; to have it computed anew: {anew}"
 
 
 def wait_for_server(*, retry: bool) -> None:

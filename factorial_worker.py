@@ -16,6 +16,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,9 @@ import time
 import uuid
 
 from resonate import Resonate
+from resonate.errors import ResonateCanceledError, ResonateTimedoutError
+
+from local_server.deleted import run_deleted_anew
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 STOP_SECONDS = 5
@@ -39,7 +43,9 @@ if not 0 <= options.delay < threading.TIMEOUT_MAX:
     parser.error(f"--delay: found {options.delay}; expected seconds, 0 or more")
 
 sys.set_int_max_str_digits(0)  # 1,559! has more than the 4,300 digits that Python converts by default
-resonate = Resonate.remote(group="factorial-worker", pid=options.id)
+# Of an error the SDK would print a line for each step above it, a thousand for one call that somebody has canceled.
+resonate = Resonate.remote(group="factorial-worker", pid=options.id, log_level=logging.CRITICAL)
+run_deleted_anew(resonate)  # what somebody deletes can be computed again, by this process as well
 
 
 @resonate.register
@@ -51,7 +57,13 @@ def factorial(ctx, n):
         return 1
     # Durable: the call is stored before anybody runs it, and this step lets go of its worker. With the result stored
     # it goes on behind the yield; if this worker is dead by then, another runs the function again up to here.
-    result = yield ctx.rpc("factorial", n - 1).options(target="poll://any@factorial-worker", id=f"factorial-{n - 1}")
+    below = f"factorial-{n - 1}"
+    try:
+        result = yield ctx.rpc("factorial", n - 1).options(target="poll://any@factorial-worker", id=below)
+    except (ResonateCanceledError, ResonateTimedoutError) as error:
+        if error.promise_id == below:
+            print(f"{error.mesg}, so whatever needs it fails", file=sys.stderr, flush=True)
+        raise
     return n * result  # durable: stored as the value of factorial-{n}
 
 

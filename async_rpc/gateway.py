@@ -25,7 +25,7 @@ import click
 from flask import Response, abort, current_app, has_request_context, jsonify, request
 from requests import HTTPError
 from resonate import Handle, Resonate
-from resonate.errors import ResonateStoreError
+from resonate.errors import ResonateCanceledError, ResonateStoreError, ResonateTimedoutError
 from resonate.message_sources import Poller
 from resonate.stores import RemoteStore
 
@@ -119,7 +119,10 @@ def result_of(route: str, handle: Handle[Any]) -> Response:
         why = nobody_serves(route) or f"{', '.join(NEEDS[route])} take longer"
         return reply(504, handle.id, error=f"no result within {seconds} s: {why}; {again}", promise_id=handle.id)
     if error := handle.future.exception():  # stored under this id for ever, like a result
-        return reply(500, handle.id, error=f"{type(error).__name__}: {error}", promise_id=handle.id)
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, ResonateCanceledError | ResonateTimedoutError):
+            told += f"; this answer stays: send another Idempotency-Key, or: uv run local-server delete {handle.id}"
+        return reply(500, handle.id, error=told, promise_id=handle.id)
     return reply(200, handle.id, message=handle.future.result())
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from resonate import Resonate
 
+from local_server.deleted import run_deleted_anew
+
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 STOP_SECONDS = 5
 
@@ -30,6 +32,7 @@ def live(
     """
     who = f"{group}/{node}"
     hold_signals()
+    run_deleted_anew(resonate)  # by this process as well
     print(f"{who} is ready, pid {os.getpid()}", flush=True)  # first: the threads to come print as well
     resonate.start()
     serve()

@@ -13,6 +13,7 @@ import click
 import waitress  # type: ignore[import-untyped]
 from flask import Flask, Response, current_app, g, jsonify, request
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
 from waitress.task import ErrorTask  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
@@ -64,13 +65,24 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()
         self.write(body)
-        self.channel.server.application.logger.info("no request: %s", self.status)
+        self.channel.server.app_logger.info("no request: %s", self.status)
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Refuses what is no URL for Python, such as http://[::1, like all else that is no request."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse a head."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            raise ParsingError(str(error)) from None
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    error_task_class = JsonErrorTask
+    parser_class, error_task_class = Parser, JsonErrorTask
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -115,7 +127,7 @@ class Server:
             log_socket_errors=False,  # a client may go away
             asyncore_use_poll=True,
         )
-        self._server.channel_class = Channel
+        self._server.channel_class, self._server.app_logger = Channel, app.logger
         self.url = f"http://{host}:{listener.getsockname()[1]}"
 
     def start(self) -> None:

@@ -36,6 +36,7 @@ from resonate import Context, Resonate
 
 from calculator import prompt
 from calculator.parser import Expr, canonical
+from local_server.deleted import run_deleted_anew
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 STOP_SECONDS = 5
@@ -93,6 +94,7 @@ def work(group: str, name: str, delay: float) -> None:
     worker = f"{group}/{name}"
     # One operator at a time in each process, so that two workers are twice one on any machine.
     resonate = Resonate.remote(group=group, pid=name, workers=1)
+    run_deleted_anew(resonate)  # what somebody deletes can be calculated again, by this process as well
     resonate.set_dependency("worker", worker)
     resonate.set_dependency("delay", delay)
     resonate.register(calculate, name="=")

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from resonate.errors import ResonateStoreError
 from resonate.stores import RemoteStore
 
 from calculator.parser import Expr, canonical, measure, parse
+from local_server.deleted import run_deleted_anew
 
 # The SDK writes a tree as nested JSON, two levels of it for each level of operators, and CPython's JSON code follows
 # 1,500 levels, whatever the recursion limit: 744 levels of operators passed on 3.12.1, 745 did not.
@@ -76,6 +78,7 @@ class Client:
     def __init__(self) -> None:
         # A group of its own: a member of group "default" would be handed the work of other programs.
         self._resonate = Resonate.remote(group="calculator")
+        run_deleted_anew(self._resonate)
         self._store = RemoteStore()
 
     def send(self, run_id: str, expr: Expr) -> None:
@@ -116,9 +119,22 @@ class Client:
                 report(self.progress(run_id))
                 pause = max(1.0, 20 * (time.monotonic() - started))  # 30,000 parts are not counted every second
             except Exception as error:  # a run can fail with any exception that a worker raised
-                raise RunError(f"the run {run_id} failed: {error}") from error
+                raise RunError(f"the run {run_id} failed: {self._told(run_id, error)}") from error
             else:
                 return value
+
+    def _told(self, run_id: str, error: Exception) -> str:
+        """Return an error in one line, with since when it is stored, that it stays, and what to do."""
+        line, _, _ = str(error).partition("\n")
+        try:
+            ended = self._resonate.promises.get(id=run_id).completed_on
+        except ResonateStoreError:
+            return line
+        if ended is None:  # it is not the run that failed, but this client
+            return line
+        since = f"{datetime.fromtimestamp(ended / 1000).astimezone():%Y-%m-%d %H:%M:%S}"
+        anew = f"--fresh and the prompt calculate anew, or: uv run local-server delete '{run_id}'"
+        return f"{line}; it is stored since {since}, and stays; {anew}"
 
     def progress(self, run_id: str) -> Progress:
         """Count the parts of a run by what the server shows to everybody: its promises.

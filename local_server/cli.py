@@ -4,25 +4,49 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from local_server import WIRE_VERSION
 from local_server.config import LOOPBACK, Config
+from local_server.removal_commands import AGE
+from local_server.removal_commands import COMMANDS as REMOVAL_COMMANDS
 from local_server.terminal import COMMANDS
 
 
+class Where(click.ParamType[Path | str]):
+    """A database: an SQLite file, or the URL of one of PostgreSQL, without a password."""
+
+    name = "database"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Tell a URL from a file."""
+        if not str(value).startswith(("postgresql://", "postgres://")):
+            return click.Path(dir_okay=False, path_type=Path).convert(value, param, ctx)
+        if urlsplit(value).password or "password=" in value:
+            self.fail("found a password in the URL, which the list of processes would show; "
+                      "expected it in PGPASSWORD, or in the file ~/.pgpass", param, ctx)  # fmt: skip
+        return str(value)
+
+
 @click.group(invoke_without_command=True, context_settings={"show_default": True})
-@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), default="resonate.db", help="Database file.")
+@click.option(
+    "--db", type=Where(), default="resonate.db", metavar="FILE|URL", help="Database: a file, or postgresql://..."
+)
 @click.option("--in-memory", is_flag=True, help="Keep no file; all is gone when the server stops.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs credentials.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, help="Port of the API; 0: any free one.")
 @click.option(
     "--poll-port", type=click.IntRange(0, 65535), default=8002, help="Port of the event streams; 0: likewise."
 )
+@click.option("--keep", type=AGE, help="Remove runs that completed that long ago, such as 30d or 12h; default: never.")
 @click.version_option(package_name="local-server", message=f"local-server %(version)s, wire of Resonate {WIRE_VERSION}")
 @click.pass_context
-def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: int, poll_port: int) -> None:
+def main(
+    context: click.Context, *, db: Path | str, in_memory: bool, host: str, port: int, poll_port: int, keep: int | None
+) -> None:
     """Serve durable promises and tasks to workers of the Resonate SDK, and a page to watch them at the API's address.
 
     RESONATE_USERNAME and RESONATE_PASSWORD, when set, are asked of every client; the SDK reads the same variables.
@@ -40,7 +64,9 @@ def main(context: click.Context, *, db: Path, in_memory: bool, host: str, port: 
             f"--host: found {host!r}, which others can reach; set RESONATE_USERNAME and RESONATE_PASSWORD, "
             "since whoever can write a promise can run code in a worker"
         )
-    config = Config(host, port, poll_port, None if in_memory else db, credentials)
+    file = None if in_memory or isinstance(db, str) else db
+    url = db if isinstance(db, str) and not in_memory else None
+    config = Config(host, port, poll_port, file, credentials, url, keep)
     from local_server.server import run  # noqa: PLC0415 - the commands start in 0.19 s without it, in 0.32 s with it
 
     run(config)
@@ -61,5 +87,5 @@ def check(file: Path) -> None:
     sys.exit(bool(found))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *REMOVAL_COMMANDS):
     main.add_command(command)

@@ -15,3 +15,10 @@ class Config:
     poll_port: int = 8002
     db: Path | None = Path("resonate.db")  # None: in memory
     credentials: tuple[str, str] | None = None  # user, password; guard both listeners
+    url: str | None = None  # of a database of PostgreSQL; then ``db`` is None
+    keep: int | None = None  # ms after which a run that has completed is removed; None: never
+
+    @property
+    def data(self) -> str:
+        """Where the data is, for people."""
+        return self.url or str(self.db or "in memory")

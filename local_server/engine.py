@@ -11,6 +11,10 @@ What can go wrong in a turn, and what becomes of it:
   had passed, is committed.
 - A request cannot be decided (a fault, or more than SQLite takes): it is answered with 500. The transaction is rolled
   back and the others run again, since the writes of one request cannot be undone alone. They notice nothing.
+- It is not known which request that is, since a database elsewhere tells faults late: the turn is decided again, with
+  each statement waited for.
+- The database holds no such thing (PostgreSQL, a NUL character): that request alone is refused with 400.
+- The database is lost: nothing is answered, since nobody knows what is stored, and the engine is closed.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
   turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what. A turn
   that was committed and could not be synced is left in the store, though: there the next one begins as after a restart.
@@ -23,23 +27,28 @@ first, a GET as well as the clock. So there is one way in which it completes, an
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from local_server.errors import INTERNAL_ERROR, Refusal
+from local_server.clock import TICK, Clock
+from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.errors import StoreUnsyncedError, is_of_the_file, one_line
+from local_server.store.errors import (
+    StoreLostError,
+    StoreUnsyncedError,
+    UnstorableError,
+    is_of_the_file,
+    one_line,
+)
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 type OnResult[T] = Callable[[T | Refusal], None]
 
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
-TICK = 500  # ms between two looks at the clocks at most; the wall clock may jump, and the server may have stood still
 SWEEP_PAUSE = 6  # times as long as a slice of a sweep
 QUIET = 0.1  # seconds without a request
 TRY_AGAIN = 500  # ms after a turn that could not be stored
@@ -56,47 +65,22 @@ class _Request:
         self.failed = False
 
 
-class _Clock:
-    """The clock of leases, in ms: it stands still when this process does, stopped, suspended or in a slow commit.
-
-    A worker could not be heard meanwhile, so no lease may run out. While the server runs, the clock is read at least
-    once a TICK; what passes beyond two of these is not counted.
-
-    Attributes:
-        resumed: when it began, or last went on after it had stood still, in ms since the epoch.
-    """
-
-    def __init__(self) -> None:
-        self._read = time.monotonic_ns() // 1_000_000
-        self._now = self._read
-        self.resumed = time.time_ns() // 1_000_000
-
-    def now(self) -> int:
-        """Read it."""
-        read = time.monotonic_ns() // 1_000_000
-        if read - self._read > 2 * TICK:
-            self.resumed = time.time_ns() // 1_000_000
-        self._now += min(read - self._read, 2 * TICK)
-        self._read = read
-        return self._now
-
-
 class Engine:
     """Runs the rules over one store, for all requests and for the clock."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        self.store, self.clock = store, clock or Clock()
         self.workers = Workers()
         self.version = 0  # another one after each turn that has written something
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
         self._requests: list[_Request] = []  # of the turn that is open, or to be decided by the next
         self._stale = False  # the books in ``workers`` are those of a turn that failed
-        self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
         self._asked = 0.0  # when somebody asked last, by the clock of the loop
         self._closed = False
+        self.lost = asyncio.Event()  # the database cannot be reached any more
         self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
 
     def do[T](self, operation: Callable[[Turn], T], on_result: OnResult[T]) -> None:
@@ -142,8 +126,8 @@ class Engine:
 
     def _open(self) -> Turn:
         self.store.begin()
-        mono = self._clock.now()
-        self._turn = Turn(self.store, self.workers, int(time.time() * 1000), mono, self._clock.resumed)
+        mono = self.clock.leases()
+        self._turn = Turn(self.store, self.workers, self.clock.wall(), mono, self.clock.resumed)
         if self._stale:
             dispatch.rebuild(self._turn)
         return self._turn
@@ -158,9 +142,9 @@ class Engine:
             except Exception as error:
                 if is_of_the_file(error):  # it is the turn that cannot be stored
                     raise
-                _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
-                request.failed, self._stale = True, True
-                request.result = Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
+                self._stale = True
+                if not self.store.unsure():
+                    request.failed, request.result = True, _undecided(error)
                 self._run([one for one in self._requests if not one.failed], self._open())
                 return
 
@@ -172,7 +156,10 @@ class Engine:
             dispatch.drain(turn)
             self.store.commit()
         except Exception as error:  # noqa: BLE001 - likewise
-            self._fail(error)
+            if not is_of_the_file(error) and self.store.unsure():
+                self._decide_again()
+            else:
+                self._fail(error)
             return
         if self._trouble and self.store.wrote:
             logger.warning("turns are stored again")
@@ -186,8 +173,23 @@ class Engine:
             logger.warning("%s", warning)
         self._wake_at(turn.wake_now, turn.wake_mono)
 
+    def _decide_again(self) -> None:
+        """Find out which request of the turn cannot be stored."""
+        self._stale = True
+        try:
+            self._run([one for one in self._requests if not one.failed], self._open())
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail(error)
+        else:
+            self._commit()
+
     def _fail(self, error: Exception) -> None:
         """Take the turn back: nothing of it is stored, nothing sent, and every request of it is told to come again."""
+        if isinstance(error, StoreLostError):
+            logger.error("%s", error)
+            self._turn, self._requests, self._closed = None, [], True
+            self.lost.set()
+            return
         if repr(error) != self._trouble:
             self._trouble = repr(error)
             _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
@@ -201,7 +203,7 @@ class Engine:
             _log("the turn could not be taken back; the next one tries again", second)
         for request in requests:
             _answer(request, Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why"))
-        self._wake_at(None, self._clock.now() + TRY_AGAIN)
+        self._wake_at(None, self.clock.leases() + TRY_AGAIN)
 
     # the clock
 
@@ -210,50 +212,62 @@ class Engine:
         self.tell(losses.restarted)
         self._sweep()
 
-    def _wake_at(self, now: int | None, mono: int | None) -> None:
-        """Make sure that there is a sweep by these times."""
-        at = self._clock.now()
-        due = min(
-            self._due if self._timer else at + LONGEST_SLEEP,
-            at + LONGEST_SLEEP if mono is None else mono,
-            at + LONGEST_SLEEP if now is None else at + now - int(time.time() * 1000),
+    def _wake_at(self, wall: int | None, mono: int | None) -> None:
+        """Make sure that there is a sweep by these times of the two clocks."""
+        now = self.clock.leases()
+        at = min(
+            self._due if self._timer else now + LONGEST_SLEEP,
+            now + LONGEST_SLEEP if mono is None else mono,
+            now + LONGEST_SLEEP if wall is None else now + wall - self.clock.wall(),
         )
-        if self._timer is None or due < self._due:
+        if self._timer is None or at < self._due:
             if self._timer:
                 self._timer.cancel()
-            self._due = due
-            self._timer = self._loop.call_later(min(max(0, due - at), TICK) / 1000, self._tick)
+            self._due = at
+            self._timer = self._loop.call_later(min(max(0, at - now), TICK) / 1000, self._tick)
 
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""
         self._timer = None
         if self.store.behind and not self._requests and not self._closed:
             self.tell(lambda turn: turn.store.keep())
-        if self._clock.now() < self._due:
+        if self.clock.leases() < self._due:
             self._wake_at(None, self._due)
         elif not self._closed:
             self._sweep()
 
     def _sweep(self) -> None:
-        self._decide(_Request(due.sweep, partial(self._swept, self._clock.now())))
+        self._decide(_Request(due.sweep, partial(self._swept, self.clock.leases())))
 
     def _swept(self, began: int, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
         if isinstance(more, Refusal):
-            self._wake_at(None, self._clock.now() + TRY_AGAIN)
+            self._wake_at(None, self.clock.leases() + TRY_AGAIN)
         elif more:
-            now = self._clock.now()
+            now = self.clock.leases()
             quiet = self._loop.time() - self._asked > QUIET
             self._wake_at(None, now if quiet else now + SWEEP_PAUSE * (now - began + 1))
         else:
-            self._wake_at(*self.store.earliest())
+            self.do(lambda turn: turn.store.earliest(), self._rest)
+
+    def _rest(self, earliest: tuple[int | None, int | None] | Refusal) -> None:
+        self._wake_at(*((None, self.clock.leases() + TRY_AGAIN) if isinstance(earliest, Refusal) else earliest))
 
     def close(self) -> None:
         """Commit what is open, and close the database."""
-        self._commit()
+        if not self._closed:
+            self._commit()
         self._closed = True
         if self._timer:
             self._timer.cancel()
         self.store.close()
+
+
+def _undecided(error: Exception) -> Refusal:
+    """Return the answer to a request that could not be decided."""
+    if isinstance(error, UnstorableError):
+        return Refusal(BAD_REQUEST, str(error))
+    _log("a request could not be decided; it is answered with 500, and the turn goes on without it", error)
+    return Refusal(INTERNAL_ERROR, "the server could not decide it; its log tells why")
 
 
 def _answer(request: _Request, result: Any) -> None:

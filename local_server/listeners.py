@@ -39,8 +39,9 @@ class EventStream:
 class Listener:
     """Answers the requests of one port."""
 
-    def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str) -> None:
-        """Take what serves; ``base_url`` is the address of the API, as messages name it."""
+    def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str, stream_url: str) -> None:
+        """Take what serves, and the addresses of the API and of the event streams, as others are told them."""
+        del stream_url
         self._engine, self._presence, self._guard, self._base_url = engine, presence, guard, base_url
 
     def handle(self, exchange: Exchange) -> None:
@@ -77,9 +78,9 @@ class Listener:
 class ApiListener(Listener):
     """The API: promises, callbacks, tasks, schedules; and the page."""
 
-    def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str) -> None:
-        super().__init__(engine, presence, guard, base_url)
-        self._page = Page(engine)
+    def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str, stream_url: str) -> None:
+        super().__init__(engine, presence, guard, base_url, stream_url)
+        self._page = Page(engine, stream_url)
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         method = exchange.method

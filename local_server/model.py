@@ -14,6 +14,7 @@ TaskState = Literal["INIT", "ENQUEUED", "CLAIMED", "COMPLETED", "TIMEDOUT"]
 TaskKind = Literal["invoke", "resume", "notify"]
 
 DEATH = "process "  # the reason of a loss that begins so is the death of a worker's process
+TOOK_FOR_EARLIER = "not run: "  # the reason of a loss by a worker that knows the id from before it was deleted
 UNSET_TIME = -(2**63)  # a default that no real time has, so that a field without value is left out of the JSON
 
 
@@ -47,7 +48,7 @@ class Task(Struct, frozen=True):
     state: TaskState = "INIT"
     counter: int = 1
     leaf: str | None = None  # the awaited promise whose end resumes the function
-    process: str | None = None  # who claimed it
+    process: str | None = None  # who claimed it, by the id that the SDK gives its process: a text of its own
     ttl: int = 0  # of the lease, ms
     deadline: int | None = None  # monotonic ms: by when it must be claimed, or its lease renewed
     not_before: int | None = None  # resonate:delay

@@ -7,10 +7,12 @@ only the process tells whether its leases can be given to others. A zombie is go
 import asyncio
 import contextlib
 import os
+import platform
 import socket
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -19,6 +21,14 @@ from local_server.rules.workers import OsProcess
 
 EndPoint = tuple[str, int]  # address and port
 POLL = 0.25  # seconds; where there is no pidfd: outside Linux, and for the last of very many processes
+
+
+def machine() -> str:
+    """Return a name of what process ids belong to: this machine, and the container in it."""
+    names = [platform.node()]
+    with contextlib.suppress(OSError):
+        names += [Path("/etc/machine-id").read_text().strip(), str(Path("/proc/self/ns/pid").readlink())]
+    return " ".join(names)
 
 
 class Peer(NamedTuple):
@@ -69,8 +79,9 @@ def _find_by_inode(peers: list[Peer]) -> list[int | None]:
         for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - with paths as objects it takes 30 ms
             if len(owners) == len(wanted):
                 break
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
-                for file in os.scandir(f"/proc/{pid}/fd"):
+            # It has ended, or is another user's.
+            with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as files:
+                for file in files:
                     with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                         link = os.readlink(file.path)  # noqa: PTH115 - likewise
                         if link in wanted:

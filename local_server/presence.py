@@ -43,7 +43,7 @@ class Presence:
 
     def __init__(self, engine: Engine, descriptors: int) -> None:
         """Tell the rules of an engine; so many processes are watched by a descriptor of their own."""
-        self._engine, self._descriptors = engine, descriptors
+        self._engine, self._descriptors, self._machine = engine, descriptors, os_process.machine()
         self._watches: dict[tuple[Worker, OsProcess], Watch] = {}
         # What processes had claimed when another stream of their name opened: counters by task id.
         self._claims: dict[tuple[Worker, OsProcess], dict[str, int]] = {}
@@ -52,14 +52,14 @@ class Presence:
 
     def restore(self) -> None:
         """Watch the processes of the previous run's workers; those that have ended meanwhile are noticed at once."""
-        for name, pid, started in self._engine.store.processes():
+        for name, pid, started in self._engine.store.processes(self._machine):
             self._watch(self._engine.workers.get(*name.split("/", 1)), OsProcess(pid, started))
 
     def connect(self, group: str, member: str, stream: Stream, there: EndPoint, here: EndPoint) -> Worker:
         """Note that a worker listens on a stream; an older one of its name is closed when their processes are known."""
         worker = self._engine.workers.get(group, member)
         replaced, worker.stream = worker.stream, stream
-        earlier, worker.process = worker.process, None
+        earlier, worker.os_process = worker.os_process, None
         self._engine.workers.moves += 1
 
         def connected(turn: Turn) -> None:
@@ -86,7 +86,7 @@ class Presence:
 
         def disconnected(turn: Turn) -> None:
             losses.stream_closed(turn, worker)
-            if worker.process is None:
+            if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None
 
@@ -117,7 +117,10 @@ class Presence:
             replaced.close()
         if process is None and worker.stream is None and peer.inode:
             self._free(worker, None, None)  # it had a socket here, and ended before it was found
-        if process is None or worker.stream is not stream:
+        if worker.stream is not stream:
+            return
+        if process is None:  # nor may the one before be taken for it, by the next server
+            self._engine.tell(lambda turn: turn.store.forget_process(worker.name))
             return
         if earlier and namesakes:
             logger.warning(
@@ -129,29 +132,29 @@ class Presence:
         claimed = self._claims.get((worker, earlier), {}) if earlier else {}
 
         def identified(turn: Turn) -> None:
-            turn.store.set_process(worker.name, process.pid, process.started)
+            turn.store.set_process(worker.name, process.pid, process.started, self._machine)
             for task_id in losses.created_claimed(turn, set(claimed), int(process.started * 1_000)):
                 claimed.pop(task_id, None)
 
         self._engine.tell(identified)
 
     def _watch(self, worker: Worker, process: OsProcess) -> None:
-        worker.process = process
+        worker.os_process = process
         if (worker, process) not in self._watches:
             ended, free = partial(self._ended, worker, process), len(self._watches) < self._descriptors
             self._watches[worker, process] = Watch(process, ended, by_descriptor=free)
 
     def _ended(self, worker: Worker, process: OsProcess) -> None:
-        if worker.process is None and self._looking and not self._looking.done():
+        if worker.os_process is None and self._looking and not self._looking.done():
             # Perhaps another process has this name now: what that one has claimed is told apart when it is found.
             self._looking.add_done_callback(lambda _: self._ended(worker, process))
             return
         del self._watches[worker, process]
         claimed = self._claims.pop((worker, process), {})
-        if worker.process != process:
+        if worker.os_process != process:
             self._engine.tell(lambda turn: losses.lose_claims(turn, claimed, f"process {process.pid} ended"))
             return
-        stream, worker.stream, worker.process = worker.stream, None, None
+        stream, worker.stream, worker.os_process = worker.stream, None, None
         self._engine.workers.moves += 1
         self._free(worker, process, stream)
 

@@ -1,4 +1,4 @@
-"""``uv run local-server tree | promises | workers | cancel``: what the page shows, for people in a terminal.
+"""``uv run local-server tree | promises | workers | resolve``: what the page shows, for people in a terminal.
 
 They talk to a running server by its HTTP API. What the official server does not tell is asked for by its own wire:
 there a tree has states and times, but not who ran what; its workers cannot be listed.
@@ -48,14 +48,14 @@ class Server:
             basic = f"{user}:{os.getenv('RESONATE_PASSWORD', '')}"
             self._headers["authorization"] = f"Basic {base64.b64encode(basic.encode()).decode()}"
 
-    def ask(self, method: str, path: str, body: object = None) -> Json:
-        """Return the answer to a request.
+    def ask(self, method: str, path: str, body: object = None, timeout: float | None = TIMEOUT) -> Json:
+        """Return the answer to a request, which may take that many seconds; None: as long as it takes.
 
         Raises:
             ServerError: it is not there, or answers with an error, whose status it carries.
         """
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=TIMEOUT)
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), self._headers)
             answer = connection.getresponse()
@@ -74,6 +74,11 @@ class Server:
             raise ServerError(f"{self._url}{path}: found {type(content).__name__}; expected a JSON object")
         return content
 
+    def resolve(self, promise_id: str, value: object) -> Json:
+        """Resolve a pending promise with a JSON value; return it."""
+        data = base64.b64encode(json.dumps(value).encode()).decode()
+        return self.ask("PATCH", path_of(promise_id), {"state": "RESOLVED", "value": {"data": data}})
+
     def tree(self, promise_id: str) -> Json:
         """Return ``{"now", "more", "nodes"}`` as the page gets it, made of searches where there is no page."""
         try:
@@ -81,7 +86,7 @@ class Server:
         except ServerError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-        root = self.ask("GET", f"/promises/{quote(promise_id, safe='')}")  # tells it if there is no such promise
+        root = self.ask("GET", path_of(promise_id))  # tells it if there is no such promise
         nodes: list[Json] = []
         stack, seen = [(0, root)], set()
         while stack:
@@ -105,6 +110,11 @@ class Server:
             query["cursor"] = page["cursor"]
 
 
+def path_of(promise_id: str) -> str:
+    """Return the path of a promise in the API."""
+    return f"/promises/{quote(promise_id, safe='')}"
+
+
 def _told(content: Any) -> str:
     error = content.get("error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
@@ -115,8 +125,9 @@ def _told(content: Any) -> str:
 def _node(promise: Json) -> Json:
     """Shape a promise of the wire as a node of a tree."""
     func, args = readable.call(json.dumps(promise["param"]))
+    result, error = readable.outcome(promise["state"], json.dumps(promise["value"]))
     return {
-        "func": func, "args": args, "result": readable.result(json.dumps(promise["value"])),
+        "func": func, "args": args, "result": result, "error": error,
         "id": promise["id"], "state": promise["state"], "created": promise["createdOn"],
         "kind": readable.kind(json.dumps(promise.get("tags", {}))), "timeout": promise["timeout"],
         "completed": promise.get("completedOn"), "where": promise.get("tags", {}).get("resonate:invoke", ""),
@@ -128,7 +139,7 @@ def _default_server() -> str:
     return f"{host}:{os.getenv('RESONATE_PORT_STORE') or '8001'}"
 
 
-_server_option = click.option(
+server_option = click.option(
     "--server", default=_default_server, metavar="URL", show_default="the SDK's variables, else http://localhost:8001",
     help="The server to ask.",
 )  # fmt: skip
@@ -139,7 +150,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @click.argument("promise_id", metavar="ID")
 @click.option("--watch", is_flag=True, help="Follow it until it is completed.")
 @_json_option
-@_server_option
+@server_option
 def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
     """Show the calls below the promise ID, who ran them, and how long they took."""
     remote, seen = Server(server), False
@@ -172,7 +183,7 @@ def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
 @click.option("--state", type=click.Choice(["pending", "resolved", "rejected"]), help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
 @_json_option
-@_server_option
+@server_option
 def promises(pattern: str, state: str | None, limit: int, server: str, *, as_json: bool) -> None:
     """List the promises whose id fits PATTERN, in which * stands for any characters, the newest first."""
     fields = {"limit": str(min(limit, 100)), **({"state": state} if state else {})}
@@ -187,7 +198,7 @@ def promises(pattern: str, state: str | None, limit: int, server: str, *, as_jso
 
 @click.command()
 @_json_option
-@_server_option
+@server_option
 def workers(server: str, *, as_json: bool) -> None:
     """List groups and workers, what each holds, who has gone in the last minute, and what waits for a worker."""
     try:
@@ -216,12 +227,16 @@ def workers(server: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("promise_id", metavar="ID")
-@_server_option
-def cancel(promise_id: str, server: str) -> None:
-    """Cancel the pending promise ID; whoever waits for it gets an error."""
-    path = f"/promises/{quote(promise_id, safe='')}"
-    promise = Server(server).ask("PATCH", path, {"state": "REJECTED_CANCELED"})
+@click.argument("value", required=False)
+@server_option
+def resolve(promise_id: str, value: str | None, server: str) -> None:
+    """Resolve the pending promise ID with VALUE, which is JSON: what it waits for has come from outside."""
+    try:
+        content = None if value is None else json.loads(value)
+    except ValueError:
+        raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
+    promise = Server(server).resolve(promise_id, content)
     click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
 
 
-COMMANDS = (tree, promises, workers, cancel)
+COMMANDS = (tree, promises, workers, resolve)

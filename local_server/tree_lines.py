@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000  # ms
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000  # ms
 DEEPEST = 24  # levels that are indented; deeper ones tell their level instead
 STATES = {  # of a promise: sign, colour, word
     "PENDING": ("◌", "blue", "pending"),
@@ -42,14 +42,16 @@ class Row(NamedTuple):
 
 
 def duration(ms: float) -> str:
-    """Show a duration as the page does."""
-    if ms < SECOND:
-        return f"{max(0, round(ms))} ms"
-    if ms < MINUTE:
-        return f"{ms / SECOND:.{2 if ms < 10 * SECOND else 1}f} s"
-    if ms < HOUR:
-        return f"{ms // MINUTE:.0f} m {ms % MINUTE // SECOND:.0f} s"
-    return f"{ms // HOUR:.0f} h {ms % HOUR // MINUTE:.0f} m"
+    """Show a duration as the page does: cut off, never rounded up to what it has not reached."""
+    whole = max(0, int(ms))
+    if whole < SECOND:
+        return f"{whole} ms"
+    if whole < MINUTE:
+        return f"{whole // 10 / 100:.2f} s" if whole < 10 * SECOND else f"{whole // 100 / 10:.1f} s"
+    units = ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "m"), (MINUTE, "m", SECOND, "s"))
+    size, unit, part, below = next(one for one in units if whole >= one[0])
+    rest = whole % size // part
+    return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
 
 
 def clean(text: str) -> str:
@@ -118,4 +120,6 @@ def promise_line(node: Json, now: int) -> str:
     ]
     dim = click.style("  ".join(clean(note) for note in notes if note), dim=True)
     result = f" → {clean(node['result'])}" if node.get("result") else ""
+    if node.get("error"):
+        result = " " + click.style(clean(node["error"]), fg="red")
     return f"{_sign(node['state'])} {clean(node['id'])} {clean(_what(node))}{result}  {dim}"

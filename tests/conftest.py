@@ -3,18 +3,17 @@
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
+from postgres_stage import Cluster
 from rules_stage import Stage
-from wire_client import Wire
+from wire_client import Wire, ended_well
 
-from local_server.testing import Child, LocalServer
+from local_server.testing import Child, LocalServer, held_port
 
 os.chdir(Path(__file__).parent.parent)  # where the examples are, whatever folder the tests are started from
 # Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
@@ -76,15 +75,6 @@ def children(request: pytest.FixtureRequest) -> Iterator[list[Child]]:
             child.kill()
 
 
-@contextmanager
-def held_port() -> Iterator[int]:
-    """Yield a free port that goes to nobody else, also while the server that is told to listen on it is down."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may listen beside it
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
-
-
 @pytest.fixture
 def nowhere() -> Iterator[int]:
     """A port on which nobody listens."""
@@ -93,14 +83,9 @@ def nowhere() -> Iterator[int]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, children: list[Child]) -> Iterator[LocalServer]:
+def server(resonate_server_process: LocalServer) -> LocalServer:
     """A local server of the test's own, its database in the test's folder, its ports free for it to come back to."""
-    with held_port() as port, held_port() as poll_port:
-        local = LocalServer(tmp_path, "--port", str(port), "--poll-port", str(poll_port))
-        children.append(local.child)
-        yield local
-        if local.child.running:
-            local.kill()
+    return resonate_server_process
 
 
 def starter(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
@@ -135,11 +120,15 @@ def durable(tmp_path: Path) -> Stage:
 @pytest.fixture(scope="module")
 def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
-    local = LocalServer(None)
-    request.node.children = [local.child]
-    yield local
-    status, faults = local.stop(), local.child.count("ERROR|Traceback")
-    assert (status, faults) == (0, 0), local.child.output
+    yield from ended_well(LocalServer(None), request)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests that do not end it."""
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ class Stage:
         """Open a stream for ``group/id``; an older one is closed."""
         worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream(self)
         replaced, worker.stream = worker.stream, stream
-        worker.process = process or worker.process
+        worker.os_process = process or worker.os_process
         with self.turn() as turn:
             losses.stream_closed(turn, worker)
             dispatch.connected(turn, worker)
@@ -143,14 +143,14 @@ class Stage:
         worker.stream = None
         with self.turn() as turn:
             losses.stream_closed(turn, worker)
-            if worker.process is None:
+            if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None
 
     def process_ends(self, name: str) -> None:
         """End the process behind ``group/id``, whose stream is still open as far as the server knows."""
         worker = self.worker(name)
-        stream, worker.stream, worker.process = worker.stream, None, None
+        stream, worker.stream, worker.os_process = worker.stream, None, None
         with self.turn() as turn:
             if stream:
                 turn.closing.append(stream)

@@ -53,6 +53,15 @@ class Terminal:
             assert time.monotonic() < deadline, self.output
             self._reader.join(0.1)
 
+    def type(self, text: str) -> None:
+        """Type something."""
+        os.write(self._keys, text.encode())
+
+    def wait(self) -> int:
+        """Return the exit status of the command when it has ended, and all that it said is there."""
+        self._reader.join(DEADLINE)
+        return self.process.wait(DEADLINE)
+
     def press_ctrl_c(self) -> int:
         """Press it, and return the exit status of the command."""
         os.write(self._keys, b"\x03")

@@ -164,6 +164,7 @@ HOSTILE = {
     "bad escapes in path": (b"POST /%zz%0d%0a HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     "no HTTP": (b"await-chain\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "no URL": (b"POST http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "unknown method": (b"EAT /await-chain HTTP/1.1\r\nHost: x\r\n\r\n", 405),
 }
 
@@ -183,6 +184,8 @@ def test_hostile_requests_get_a_clear_status_each_and_the_gateway_goes_on(stage:
             statuses[name] = answer.status
             assert list(json.loads(answer.read())) == ["error"], name
     assert statuses == {name: status for name, (_, status) in HOSTILE.items()}
+    gateway.wait_for("no request: 431 Request Header Fields Too Large")
+    assert not gateway.count("Traceback|[Ee]xception")
     assert stage.post("await-chain").json() == {"message": 3}
     slow[0].sendall(b"234567890")
     assert slow[0].recv(4096).startswith(b"HTTP/1.1 400 ")

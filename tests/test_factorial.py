@@ -274,7 +274,10 @@ def test_a_stored_error_is_shown_as_the_error_it_is(server: LocalServer, client:
     stored(server, 7, value=ValueError("out of fingers"))
     failed = client(7)
     assert failed.wait() == 1
-    assert failed.lines == ["factorial-7 failed: ValueError: out of fingers"]
+    told, stays = failed.lines
+    assert told == "factorial-7 failed: ValueError: out of fingers"
+    assert stays.startswith("It is stored since ")
+    assert "to have it computed anew: uv run local-server delete factorial-7, or a server with another --db" in stays
 
 
 def test_a_client_without_server_says_so_at_once_and_exits_if_told_to(start: Start, nowhere: int) -> None:

@@ -5,25 +5,26 @@ import importlib
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 from calculator_stage import answer, workers
 from click.testing import CliRunner
 
 from async_rpc import gateway, web
 from calculator import client, parser, prompt
 from local_server.testing import Child, LocalServer
+from local_server.testing.thread import ThreadServer
 
 ROOT = Path(__file__).parent.parent
 README, SERVER, CALCULATOR, ASYNC_RPC = (
     ROOT / folder / "README.md" for folder in ("", "local_server", "calculator", "async_rpc")
 )
-FACTORIAL, DEMO, BENCHMARKS = (ROOT / "docs" / name for name in ("factorial.md", "demo.md", "benchmarks.md"))
+FACTORIAL, DEMO, BENCHMARKS, YOURS, KIT = (
+    ROOT / "docs" / f"{name}.md" for name in ("factorial", "demo", "benchmarks", "your-own", "kit")
+)
 PAGES = {page: page.read_text() for page in (README, SERVER, CALCULATOR, ASYNC_RPC, *sorted(ROOT.glob("docs/*.md")))}
 SCRIPTS = {
     name: entry
@@ -31,6 +32,7 @@ SCRIPTS = {
     for name, entry in tomllib.loads(project.read_text())["project"].get("scripts", {}).items()
 }
 OWN = "order.py"  # the program that a user is told to write
+YOUR_OWN = {file.name: file.read_text() for file in (ROOT / "docs" / "your_own").glob("*.py")}  # likewise, by a page
 OF_THE_OFFICIAL_SERVER = "--system-signal-timeout"
 EXAMPLE = "Run it", "Expected output", "Kill a", "Code map"  # the order of the sections of an example
 
@@ -105,10 +107,12 @@ def test_an_example_says_what_it_shows_how_to_run_it_what_comes_how_to_kill_it_a
 def test_every_command_is_one_that_uv_can_run() -> None:
     commands = set()
     for text in PAGES.values():
-        commands |= set(re.findall(r"uv run ([\w./-]+)", text))
+        commands |= set(re.findall(r"uv run (?:--no-dev )?([\w./-]+)", text))
         commands |= set(re.findall(r'uvx --from (?:"[^"]*"|\S+) ([\w./-]+)', text))
     assert {"demo", "pytest", "local-server", "factorial_worker.py"} <= commands
-    assert not {name for name in commands - {"pytest", OWN} if name not in SCRIPTS and not (ROOT / name).is_file()}
+    assert not {
+        name for name in commands - {"pytest", OWN, *YOUR_OWN} if name not in SCRIPTS and not (ROOT / name).is_file()
+    }
 
 
 def test_every_folder_that_uv_is_led_to_is_a_project_of_that_name() -> None:
@@ -128,7 +132,7 @@ def test_every_folder_that_uv_is_led_to_is_a_project_of_that_name() -> None:
 
 @every_page
 def test_every_option_shown_with_a_command_exists(page: Path) -> None:
-    for name, rest in re.findall(r"uv run ([\w./-]+)([^\n#`|]*)", PAGES[page]):
+    for name, rest in re.findall(r"uv run (?:--no-dev )?([\w./-]+)([^\n#`|]*)", PAGES[page]):
         for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
             assert option in help_of(name), f"uv run {name}{rest}"
 
@@ -144,7 +148,7 @@ def test_every_option_told_of_is_one_of_some_command(page: Path) -> None:
 def test_every_file_and_folder_it_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:\w[\w.-]*/)*\w[\w.-]*\.(?:py|sql|toml|png)|(?:\w[\w.-]*/)+|\.ci/\w+)`", PAGES[page])
     missing = {name for name in named if not any((place / name).exists() for place in (page.parent, ROOT))}
-    assert not missing - {OWN}
+    assert not missing - {OWN, *(YOUR_OWN if page == YOURS else ())}
 
 
 @every_page
@@ -168,7 +172,8 @@ def test_the_code_map_names_every_file_and_every_folder_of_code(page: Path) -> N
 
 
 def test_the_code_it_shows_is_the_code() -> None:
-    assert {page for page in PAGES if blocks(page, "python")} == {README, FACTORIAL}
+    assert {page for page in PAGES if blocks(page, "python")} == {README, FACTORIAL, YOURS, KIT}
+    assert sorted(blocks(YOURS, "python") + blocks(KIT, "python")) == sorted(YOUR_OWN.values())
     (block,) = blocks(FACTORIAL, "python")
     worker = (ROOT / "factorial_worker.py").read_text()
     for line in block.splitlines():
@@ -233,20 +238,16 @@ def test_the_server_is_ready_with_the_line_that_its_page_shows(memory_server: Lo
     assert line.replace("resonate.db", "in memory") == memory_server.child.lines[0]
 
 
-def test_the_program_of_the_readme_goes_on_where_it_was_killed(
-    memory_server: LocalServer, start_shared: Callable[..., Child], tmp_path: Path
-) -> None:
+def test_the_program_of_the_readme_goes_on_where_it_was_killed(resonate_server: ThreadServer, tmp_path: Path) -> None:
     (program,) = blocks(README, "python")
-    (tmp_path / OWN).write_text(program.replace("ctx.sleep(10)", "ctx.sleep(2)"))
-    killed = start_shared("order", tmp_path / OWN)
-    killed.wait_for("charge the card for order 7")
-    deadline = time.monotonic() + 10
-    while requests.get(f"{memory_server.url}/promises/order-7.2", timeout=10).status_code != requests.codes.ok:
-        assert time.monotonic() < deadline, "it did not go to sleep"
-        time.sleep(0.02)
+    (tmp_path / OWN).write_text(program)
+    killed = resonate_server.spawn(tmp_path / OWN)
+    resonate_server.wait_for("order-7.2", completed=False)  # it sleeps
     killed.kill()
-    again = start_shared("order again", tmp_path / OWN)
-    assert again.wait() == 0
+    assert killed.lines == ["charge the card for order 7"]
+    again = resonate_server.spawn(tmp_path / OWN)
+    with resonate_server.skip_time():
+        assert again.wait() == 0
     assert again.lines == ["ship order 7", "order 7 is on its way"]
 
 

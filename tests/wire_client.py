@@ -6,16 +6,25 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 from local_server.testing import START_DEADLINE, LocalServer
 
 DEADLINE = 10.0  # seconds for one answer or message
 FAR = 99_999_999_999_999  # a time-out that does not come
+
+
+def ended_well(local: LocalServer, request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """Yield a server, stop it, and look at how it ended."""
+    request.node.children = [local.child]
+    yield local
+    status, faults = local.stop(), local.child.count("ERROR|Traceback")
+    assert (status, faults) == (0, 0), local.child.output
 
 
 class _Now:

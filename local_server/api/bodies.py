@@ -48,7 +48,8 @@ def _canonical(text: str) -> str:
     """Return base64 in its one spelling; raise a ValueError for what is none."""
     start, end = text[:-4], text[-4:]  # only the end has more than one spelling; megabytes are not decoded for that
     if len(text) % 4 == 0 and not start.encode("utf-8", "replace").translate(None, _ALPHABET):
-        return start + _to_base64(base64.b64decode(end, validate=True))
+        spelled = _to_base64(base64.b64decode(end, validate=True))
+        return text if spelled == end else start + spelled
     return _to_base64(base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True))
 
 
@@ -131,6 +132,19 @@ class Heartbeat(Struct):
     """Body of POST /tasks/heartbeat."""
 
     process_id: Id = msgspec.field(name="processid")
+
+
+class Remove(Struct):
+    """Body of POST /ui/remove: a pattern for ids; whether what is pending is canceled, and goes too."""
+
+    id: Id
+    pending: bool = False
+
+
+class Prune(Struct):
+    """Body of POST /ui/prune."""
+
+    older_than: Annotated[int, Meta(ge=0, le=2**53)] = msgspec.field(name="olderthan")  # ms
 
 
 class NewSchedule(Struct):

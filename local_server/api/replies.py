@@ -33,14 +33,14 @@ class CallbackReply(Struct, rename="camel"):
 
 
 _encode = msgspec.json.Encoder().encode
-_ESCAPES = [(character.encode(), b"\\u%04x" % ord(character)) for character in "<>&\u2028\u2029"]
+_ESCAPES = [(one.encode()[0], one.encode(), b"\\u%04x" % ord(one)) for one in "<>&\u2028\u2029"]
 
 
 def encode(value: object) -> bytes:
     """Encode a response as the official server does, which escapes what could end a script."""
     text = _encode(value)
-    for character, escape in _ESCAPES[:3] if text.isascii() else _ESCAPES:
-        if character in text:
+    for first, character, escape in _ESCAPES:
+        if first in text:  # of some megabytes, looking for one byte takes a tenth of the time
             text = text.replace(character, escape)
     return text
 

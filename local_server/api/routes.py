@@ -136,9 +136,9 @@ def claim_task(request: Request) -> Operation:
     return _claim(request, body.id, body.counter, body.process_id, body.ttl)
 
 
-def _claim(request: Request, task_id: str, counter: int, process: str, ttl: int) -> Operation:
+def _claim(request: Request, task_id: str, counter: int, process_id: str, ttl: int) -> Operation:
     def run(turn: Turn) -> Reply:
-        task, root, leaf = tasks.claim(turn, task_id, counter, process, ttl)
+        task, root, leaf = tasks.claim(turn, task_id, counter, process_id, ttl)
         return 201, replies.claimed(task, root, leaf, request.base_url)
 
     return run
@@ -176,14 +176,14 @@ def task_by_href(action: str, request: Request) -> Operation:
     if not match:
         raise Refusal(BAD_REQUEST, f"path: found {request.name!r} behind {action}; expected ID/COUNTER, from 1 on")
     task_id, counter = match[1], int(match[2])
-    process = f"{task_id}/{counter}"
+    process_id = f"{task_id}/{counter}"
     if action == "claim":
-        return _claim(request, task_id, counter, process, _HREF_TTL)
+        return _claim(request, task_id, counter, process_id, _HREF_TTL)
     if action == "complete":
         return _complete(task_id, counter)
     if action == "drop":
         return lambda turn: (tasks.drop(turn, task_id, counter), None)
-    return lambda turn: (200, {"tasksAffected": tasks.heartbeat(turn, process)})
+    return lambda turn: (200, {"tasksAffected": tasks.heartbeat(turn, process_id)})
 
 
 def create_schedule(request: Request) -> Operation:

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         transport: its sending side.
-        deadline: when its time is over, by the clock of the limits.
+        expires: when its time is over, by the clock of the limits.
     """
 
     transport: asyncio.Transport  # from the start: asyncio gives it before anything else
@@ -63,14 +63,14 @@ class Connection(asyncio.Protocol):
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
         self._body: bytes | bytearray = b""  # grows in place if it comes in parts
         self._body_size = 0
-        self.deadline = inf
+        self.expires = inf
 
     # of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
         self.transport = cast("asyncio.Transport", transport)
-        self.deadline = self._limits.now + limits.HEAD_TIME
+        self.expires = self._limits.clock + limits.HEAD_TIME
         self._limits.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio
@@ -116,13 +116,13 @@ class Connection(asyncio.Protocol):
         self._limits.slow.add(self)
         self._limits.check_unsent()
         if self._phase is Phase.STREAM:
-            self.deadline = self._limits.now + limits.STALL_TIME
+            self.expires = self._limits.clock + limits.STALL_TIME
 
     def resume_writing(self) -> None:
         """Go on when it has taken that."""
         self._limits.slow.discard(self)
         if self._phase is Phase.STREAM:
-            self.deadline = inf
+            self.expires = inf
         self._next()
 
     # of the parser
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
         if self._phase is not Phase.IDLE:
             raise PlainReply(400, "found another request behind the last")  # is not sent: nothing is, behind the last
         self._phase = Phase.HEAD
-        self.deadline = self._limits.now + limits.HEAD_TIME
+        self.expires = self._limits.clock + limits.HEAD_TIME
         self._target, self._headers, self._head_size, self._head_read = b"", {}, 0, 0
         self._body, self._body_size = b"", 0
 
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         if asks:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._phase = Phase.BODY
-        self.deadline = self._limits.now + limits.BODY_TIME
+        self.expires = self._limits.clock + limits.BODY_TIME
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; of one that is too large only the beginning is kept."""
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
             self._body += body
-            self.deadline += len(body) / limits.BODY_RATE
+            self.expires += len(body) / limits.BODY_RATE
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
@@ -210,20 +210,20 @@ class Connection(asyncio.Protocol):
         return self.transport.get_write_buffer_size()
 
     def out_of_time(self) -> None:
-        """Act on the deadline."""
-        now, unsent = self._limits.now, self.unsent
+        """Act on its time being over."""
+        clock, unsent = self._limits.clock, self.unsent
         before, self._taken = self._taken, self._sent - unsent
         if self._phase is Phase.STREAM:
             if unsent > limits.STREAM_UNSENT and self._taken == before:
                 self.cut("an event stream whose client did not read")
             else:
-                self.deadline = now + limits.STALL_TIME
+                self.expires = clock + limits.STALL_TIME
         elif unsent and self._taken != before:  # the client takes what it is sent, if slowly
-            self.deadline = now + limits.SEND_TIME
+            self.expires = clock + limits.SEND_TIME
         elif unsent or self._phase is Phase.CLOSED:
             self.cut("the client took nothing of what it was sent" if unsent else "")
         elif self._current or self._due:  # it waits for the server
-            self.deadline = now + limits.SEND_TIME
+            self.expires = clock + limits.SEND_TIME
         elif self._phase is Phase.HEAD:
             self._limits.note("no whole head of a request in time")
             self._refuse(PlainReply(408, f"found no whole head of a request in {limits.HEAD_TIME:.0f} s"))
@@ -243,7 +243,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection when its client has taken what it was sent."""
         self._end()
-        self.deadline = self._limits.now + limits.SEND_TIME
+        self.expires = self._limits.clock + limits.SEND_TIME
         self.transport.close()
 
     def cut(self, why: str = "") -> None:
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         if why:
             self._limits.note(why)
         self._end()
-        self.deadline = inf
+        self.expires = inf
         self.transport.abort()
 
     def _end(self) -> None:
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         else:
             self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", first.text.encode())
             self._end()
-            self.deadline = self._limits.now + limits.LINGER_TIME
+            self.expires = self._limits.clock + limits.LINGER_TIME
             self.transport.write_eof()  # what still comes is read and dropped: closing now could take the answer away
 
     def _start(self, exchange: Exchange) -> None:
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
         elif self._due:  # not at once: each may be answered at once, and they may be thousands
             asyncio.get_running_loop().call_soon(self._next)
         elif self._phase is Phase.IDLE:
-            self.deadline = self._limits.now + limits.IDLE_TIME
+            self.expires = self._limits.clock + limits.IDLE_TIME
 
     def _send(self, status: int, head: str, body: bytes, *, head_only: bool = False) -> None:
         length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
@@ -322,7 +322,7 @@ class Connection(asyncio.Protocol):
         if not self._limits.may_stream(self):
             self.cut("too many event streams")
             return False
-        self._phase, self._gone, self.deadline = Phase.STREAM, gone, inf
+        self._phase, self._gone, self.expires = Phase.STREAM, gone, inf
         self._due.clear()
         self.transport.resume_reading()  # else its end would not be seen
         head = f"{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n"

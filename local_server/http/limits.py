@@ -44,7 +44,7 @@ IDLE_TIME: Final = 75.0
 SEND_TIME: Final = 30.0
 STALL_TIME: Final = 2.0
 LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
-TICK: Final = 1.0  # between two looks at the time of all connections
+LOOK_EVERY: Final = 1.0  # between two looks at the time of all connections
 APART: Final = 10.0  # between two lines of the log about the same
 
 # In bytes.
@@ -84,7 +84,7 @@ def give_large_blocks_back() -> None:
 class Limited(Protocol):
     """A connection, as far as its limits are concerned."""
 
-    deadline: float
+    expires: float
 
     @property
     def waiting(self) -> bool:
@@ -95,7 +95,7 @@ class Limited(Protocol):
         """Bytes that the client has not taken yet."""
 
     def out_of_time(self) -> None:
-        """Act on the deadline."""
+        """Act on its time being over."""
 
     def give_up(self, why: str) -> None:
         """Do without the body of a request."""
@@ -113,7 +113,7 @@ class Limits:
     Attributes:
         for_processes: how many processes may be watched by a descriptor each.
         connections: those that are open, the oldest first.
-        now: seconds for which the server has run; it stands still while the server does, so that nobody is late then.
+        clock: seconds for which the server has run; it stands still while the server does, so that nobody is late then.
         slow: connections that have more to take than the system keeps for them.
     """
 
@@ -123,7 +123,7 @@ class Limits:
         self._most = min(descriptors, MOST) - self.for_processes - SPARE
         self._streams: set[Limited] = set()
         self.connections: dict[Limited, None] = {}
-        self.now = 0.0
+        self.clock = 0.0
         self.slow: set[Limited] = set()
         self._closed = False
         self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
@@ -132,7 +132,7 @@ class Limits:
         self._looked = 0.0  # by the clock of the loop
         self._timer: asyncio.TimerHandle | None = None
         self._noted: Counter[str] = Counter()  # what is to be logged, and how often it happened
-        self._logged: dict[str, float] = {}  # to the time by ``now``
+        self._logged: dict[str, float] = {}  # to the time by ``clock``
 
     # number
 
@@ -144,10 +144,10 @@ class Limits:
         self.connections[connection] = None
         if self._timer is None:
             self._looked = self._loop.time()
-            self._timer = self._loop.call_later(TICK, self._look)
+            self._timer = self._loop.call_later(LOOK_EVERY, self._look)
         if len(self.connections) > self._most:
             waiting = [one for one in self.connections if one.waiting]
-            min(waiting, key=lambda one: one.deadline).cut("too many connections")
+            min(waiting, key=lambda one: one.expires).cut("too many connections")
 
     def remove(self, connection: Limited) -> None:
         """Forget a connection that has closed."""
@@ -190,15 +190,15 @@ class Limits:
     def _look(self) -> None:
         """Close whose time is over."""
         looked, self._looked = self._looked, self._loop.time()
-        self.now += min(self._looked - looked, 2 * TICK)
-        for connection in [one for one in self.connections if one.deadline <= self.now]:
+        self.clock += min(self._looked - looked, 2 * LOOK_EVERY)
+        for connection in [one for one in self.connections if one.expires <= self.clock]:
             connection.out_of_time()
         for what in list(self._noted):
-            if self.now - self._logged.get(what, -APART) >= APART:
-                self._logged[what] = self.now
+            if self.clock - self._logged.get(what, -APART) >= APART:
+                self._logged[what] = self.clock
                 logger.warning("%d connections closed: %s", self._noted.pop(what), what)
         more = self.connections or self._noted
-        self._timer = self._loop.call_later(TICK, self._look) if more else None
+        self._timer = self._loop.call_later(LOOK_EVERY, self._look) if more else None
 
     def note(self, what: str) -> None:
         """Log why a connection was closed: a line for all that were closed for that within some seconds."""

@@ -10,8 +10,9 @@ from local_server import errors
 from local_server.engine import Engine
 from local_server.errors import Refusal
 from local_server.page import views
-from local_server.page.queries import Queries, Row
+from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
+from local_server.store.engines import Row
 
 NODES = 2_000  # promises of a tree that are shown unless more are asked for
 MOST_NODES = 10_000
@@ -40,7 +41,8 @@ async def tree(engine: Engine, promise_id: str, limit: int) -> dict[str, Any]:
     """Return the call graph below a promise, as a tree in the order in which it is read from top to bottom.
 
     Returns:
-        {"now": ms, "more": whether there are more than ``limit`` promises, "nodes": [Node, ...]}.
+        {"now": ms, "more": whether there are more than ``limit`` promises, "parent": the promise whose function asked
+        for this one first or None, "nodes": [Node, ...]}.
 
     Raises:
         Refusal: 40400 when there is no promise of that id.
@@ -61,7 +63,7 @@ async def tree(engine: Engine, promise_id: str, limit: int) -> dict[str, Any]:
     nodes: list[views.Node] = []
     for places in batched(_in_order(promise_id, calls), SLICE):
         nodes += await engine.ask(partial(details, places))
-    return {"now": views.now(), "more": more, "nodes": nodes}
+    return {"now": engine.clock.wall(), "more": more, "parent": rows[promise_id]["parent"], "nodes": nodes}
 
 
 async def _reached(engine: Engine, root: str, limit: int) -> tuple[dict[str, Row], dict[str, list[_Call]], bool]:

@@ -4,57 +4,83 @@ Every statement finds its rows by an index, and reads at most as many as it is t
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from local_server.model import DEATH, invoke_id, notify_id, resume_id
+from local_server.store.engines import Database, Row
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise
+SHOWN_ERROR = 4_096  # likewise, of what a promise was rejected with
 SHOWN_VALUE = 65_536  # in the details of one promise
 
-Row = sqlite3.Row
+
+class Wanted(NamedTuple):
+    """Which roots are asked for.
+
+    Attributes:
+        like: a pattern for LIKE, with backslash as its escape.
+        states: which; none means all.
+        since: created at that time or later, ms since the epoch.
+    """
+
+    like: str
+    states: tuple[str, ...]
+    since: int
 
 
 class Queries:
     """Reads for people, over the connection of the store."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
 
     def _rows(self, sql: str, **values: object) -> list[Row]:
-        cursor = self._db.cursor()
-        cursor.row_factory = sqlite3.Row
-        return cursor.execute(sql, values).fetchall()
+        return self._db.named(sql, values)
 
-    def roots(self, like: str, states: tuple[str, ...], below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
-        """Return matches among the ``depth`` newest roots with a sort below ``below``, and where to go on (0: nowhere).
+    def roots(self, wanted: Wanted, below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
+        """Return roots, the newest first, and where to go on (0: nowhere).
 
         Args:
-            like: a pattern for LIKE, with backslash as its escape.
-            states: which to return; none means all.
-            below: see above.
+            wanted: which.
+            below: look at those with a smaller sort only.
             depth: how many roots to look at.
             limit: how many to return at most.
         """
+        last, end = self._floor(wanted, below, depth)
+        found = self._rows(
+            """SELECT sort, id, state, created_on, completed_on, timeout, tags,
+                    CASE WHEN length(param) <= :shown THEN param END AS param,
+                    CASE WHEN state NOT IN ('PENDING', 'RESOLVED') AND length(value) <= :error THEN value END AS value
+                FROM promises INDEXED BY promises_roots
+                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
+                    AND (:any_state OR state IN (:s0, :s1, :s2)) AND (:any_time OR created_on >= :since)
+                ORDER BY sort DESC LIMIT :limit""",
+            below=below, last=last, limit=limit, shown=SHOWN_PARAM, error=SHOWN_ERROR, **_filter(wanted),
+        )  # fmt: skip
+        return (found[-1]["sort"] if len(found) == limit else 0 if end else last), found
+
+    def count(self, wanted: Wanted, below: int, depth: int, limit: int) -> tuple[int, int]:
+        """Return how many roots there are, ``limit`` at most, and where to go on; the arguments are those of roots."""
+        last, end = self._floor(wanted, below, depth)
+        row = self._rows(
+            """SELECT count(*) AS roots FROM (SELECT 1 FROM promises INDEXED BY promises_roots
+                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
+                    AND (:any_state OR state IN (:s0, :s1, :s2)) AND (:any_time OR created_on >= :since)
+                LIMIT :limit) fitting""",
+            below=below, last=last, limit=limit, **_filter(wanted),
+        )[0]  # fmt: skip
+        return (0 if end else last), row["roots"]
+
+    def _floor(self, wanted: Wanted, below: int, depth: int) -> tuple[int, bool]:
+        """Return the sort of the last of so many roots, and whether all that is wanted is at or above it."""
         floor = self._rows(
-            """SELECT sort FROM promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below
+            """SELECT sort, created_on FROM promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below
                 ORDER BY sort DESC LIMIT 1 OFFSET :depth""",
             below=below, depth=depth - 1,
         )  # fmt: skip
-        last = floor[0]["sort"] if floor else 0
-        found = self._rows(
-            """SELECT sort, id, state, created_on, completed_on, timeout, tags,
-                    CASE WHEN length(param) <= :shown THEN param END AS param
-                FROM promises INDEXED BY promises_roots
-                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
-                    AND (:any OR state IN (:s0, :s1, :s2))
-                ORDER BY sort DESC LIMIT :limit""",
-            below=below, last=last, like=like, any=not states, limit=limit, shown=SHOWN_PARAM,
-            **{f"s{i}": states[i] if i < len(states) else None for i in range(3)},
-        )  # fmt: skip
-        return (found[-1]["sort"] if len(found) == limit else last), found
+        return (floor[0]["sort"], floor[0]["created_on"] < wanted.since) if floor else (0, True)
 
     def calls(self, parent: str, limit: int) -> list[Row]:
         """Return what a promise asked for; ``shared``: another had created it before."""
@@ -65,9 +91,29 @@ class Queries:
                     LIMIT :limit)
                 SELECT call.shared, p.sort, p.id, p.state, p.created_on, p.completed_on, p.timeout, p.tags,
                     CASE WHEN length(p.param) <= :param THEN p.param END AS param,
-                    CASE WHEN length(p.value) <= :value THEN p.value END AS value
+                    CASE WHEN length(p.value) <= CASE WHEN p.state = 'RESOLVED' THEN :value ELSE :error END
+                        THEN p.value END AS value
                 FROM call CROSS JOIN promises p ON p.id = call.id""",
-            parent=parent, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT,
+            parent=parent, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT, error=SHOWN_ERROR,
+        )  # fmt: skip
+
+    def unfinished(self, parent: str, looked_at: int, limit: int) -> list[Row]:
+        """Return pending promises that a promise asked for, those first whose end it waits for (``awaited``).
+
+        Only the ``looked_at`` newest calls are looked at, and as many of those that another had created before.
+        """
+        return self._rows(
+            """WITH call(id) AS (
+                    SELECT id FROM (SELECT id FROM promises WHERE parent = :parent
+                        ORDER BY sort DESC LIMIT :looked_at) own
+                    UNION ALL
+                    SELECT id FROM (SELECT child AS id FROM shared_children WHERE parent = :parent
+                        LIMIT :looked_at) shared)
+                SELECT p.id, (SELECT count(*) FROM callbacks c WHERE c.promise = p.id AND c.id = :waits || p.id)
+                    AS awaited
+                FROM call CROSS JOIN promises p ON p.id = call.id WHERE p.state = 'PENDING'
+                ORDER BY awaited DESC, p.sort LIMIT :limit""",
+            parent=parent, looked_at=looked_at, limit=limit, waits=resume_id(parent, ""),
         )  # fmt: skip
 
     def tasks_of(self, promises: Iterable[str], limit: int) -> list[Row]:
@@ -85,9 +131,9 @@ class Queries:
     def lost(self, tasks: Iterable[str]) -> list[Row]:
         """Return the claims of these tasks that were lost, in their order."""
         return self._rows(
-            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value
+            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value ->> 0
                 ORDER BY l.task, l.counter""",
-            ids=json.dumps(list(tasks)),
+            ids=json.dumps([[one] for one in tasks]),
         )
 
     def promise(self, promise_id: str) -> Row | None:
@@ -127,7 +173,8 @@ class Queries:
     def tasks(self, ids: Iterable[str]) -> dict[str, Row]:
         """Return tasks by their ids."""
         rows = self._rows(
-            "SELECT t.* FROM json_each(:ids) one CROSS JOIN tasks t ON t.id = one.value", ids=json.dumps(list(ids))
+            "SELECT t.* FROM json_each(:ids) one CROSS JOIN tasks t ON t.id = one.value ->> 0",
+            ids=json.dumps([[one] for one in ids]),
         )
         return {row["id"]: row for row in rows}
 
@@ -145,7 +192,7 @@ class Queries:
                     break
                 row: Any = self._rows(
                     """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
-                        WHERE waits_for = :queue LIMIT :limit) WHERE kind <> 'notify'""",
+                        WHERE waits_for = :queue LIMIT :limit) AS them WHERE kind <> 'notify'""",
                     queue=queue, limit=limit,
                 )[0]  # fmt: skip
                 if row["tasks"]:
@@ -162,7 +209,7 @@ class Queries:
             """SELECT * FROM (SELECT root, not_before, recipient, created_on, (SELECT count(*) FROM lost_claims l
                     WHERE l.task = t.id AND l.reason LIKE :death) AS deaths
                 FROM (SELECT * FROM tasks WHERE not_before IS NOT NULL ORDER BY not_before LIMIT :looked_at) t
-                WHERE counter > 1) WHERE deaths > 0 LIMIT :limit""",
+                WHERE counter > 1) AS retried WHERE deaths > 0 LIMIT :limit""",
             death=f"{DEATH}%", looked_at=looked_at, limit=limit,
         )  # fmt: skip
 
@@ -171,6 +218,16 @@ class Queries:
         above = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for > :start AND waits_for < :end"
         queue: str | None = self._rows(at_least if relation == ">=" else above, start=start, end=end)[0]["queue"]
         return queue
+
+
+def _filter(wanted: Wanted) -> dict[str, object]:
+    states = {f"s{i}": wanted.states[i] if i < len(wanted.states) else None for i in range(3)}
+    return {
+        "like": wanted.like,
+        "any_state": not states["s0"],
+        "any_time": not wanted.since,
+        "since": wanted.since,
+    } | states
 
 
 def _range(prefix: str) -> tuple[str, str]:

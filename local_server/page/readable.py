@@ -1,7 +1,7 @@
 """What is stored, as people read it: functions with their arguments, short results, values as text.
 
-Values are shown, never interpreted: of a parameter only the JSON in its base64 is read. What the SDK pickled beside it
-is shown as the text that it is.
+Values are shown, never interpreted: only the JSON in their base64 is read. What the SDK pickled beside it is shown as
+the text that it is; the name of an error's type is copied from there.
 """
 
 import base64
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 SHORT = 60  # characters of arguments or a result in a list
+PICKLED = "resonate:format-py"  # the header with what the SDK pickled
 _UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
 
 
@@ -71,6 +72,38 @@ def result(text: str | None) -> str:
     """Return a value as short text, nothing for none."""
     found = _decoded(text)
     return "" if found is None else _short(found)
+
+
+def failure(text: str | None) -> tuple[str, str]:
+    """Return the type and the message of the error that a value carries, each empty where it is not known.
+
+    The SDK stores the message as JSON. The name of the type stands only in what it pickled, from where it is copied.
+    """
+    found = _decoded(text)
+    message = found.get("__error__", found) if isinstance(found, dict) else "" if found is None else found
+    return _error_type(text), message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+
+
+@lru_cache(4_096)
+def outcome(state: str, text: str | None) -> tuple[str, str]:
+    """Return a value as a short result and a short error, of which one is empty."""
+    return ("", _cut(": ".join(filter(None, failure(text))))) if failed(state) else (result(text), "")
+
+
+def failed(state: str) -> bool:
+    """Tell whether a promise of that state was rejected, canceled or timed out."""
+    return state not in ("PENDING", "RESOLVED")
+
+
+def _error_type(text: str | None) -> str:
+    if text is None or "py/" not in text:
+        return ""
+    try:
+        made = msgspec.json.decode(msgspec.json.decode(text)["headers"][PICKLED])
+        name = made["py/reduce"][0]["py/type"] if "py/reduce" in made else made["py/object"]
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError):
+        return ""
+    return name.removeprefix("builtins.").removeprefix("__main__.") if isinstance(name, str) else ""
 
 
 def _short(found: object) -> str:

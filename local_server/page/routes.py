@@ -1,26 +1,30 @@
 """The routes of the page: its files, the JSON behind it, and its event stream."""
 
+import asyncio
 import re
-import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
-from local_server.api import replies
+from local_server.api import bodies, removing, replies
 from local_server.api.search import LONGEST, STATES
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
-from local_server.http.exchange import JSON, TEXT, Exchange
+from local_server.http.exchange import JSON, TEXT, Exchange, LargeBody
 from local_server.page import call_tree, views
 from local_server.page.events import Events
-from local_server.page.queries import Queries
+from local_server.page.queries import Queries, Wanted
 from local_server.rules.turn import Turn
+from local_server.store.engines import Row
 from local_server.store.searches import like
 
+WRITES = ("/ui/remove", "/ui/prune")  # by POST; all else is read
 PAGE = 50  # roots
 SLICE = 5_000  # roots looked at in one turn
+MOST = 200  # roots of a page that are asked for
+COUNTED, COUNTED_AMONG = 1_000, 10_000  # roots that fit are counted up to here, among so many that follow
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -38,27 +42,46 @@ HEADERS = {
 
 
 class Page:
-    """Answers what the page asks for: GET / and everything below /ui/."""
+    """Answers what the page and the commands ask for: GET /, and everything below /ui/."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stream_url: str) -> None:
+        """Take what is shown, and the address of the event streams."""
         self._engine = engine
+        self._ports = {"stream": int(stream_url.rpartition(":")[2])}
         self._files: dict[str, tuple[str, bytes]] = {}  # by path: type and content
         for file in files(__package__).joinpath("static").iterdir():
             path = "/" if file.name == "index.html" else f"/ui/{file.name}"
             self._files[path] = TYPES["." + file.name.rpartition(".")[2]], file.read_bytes()
         self._events = Events(engine)
+        self._removals: set[asyncio.Task[dict[str, Any]]] = set()  # that go on when their client leaves
 
     @staticmethod
     def has(method: str, path: str) -> bool:
         """Tell whether a request is one for the page."""
-        return method == "GET" and (path == "/" or path.startswith("/ui/"))
+        return (method == "GET" and (path == "/" or path.startswith("/ui/"))) or (method == "POST" and path in WRITES)
 
     def answer(self, exchange: Exchange, path: str, query: str) -> None:
         """Answer one request."""
         try:
-            self._answer(exchange, path, query)
+            if path in WRITES and exchange.method == "POST":
+                self._write(exchange, path)
+            else:
+                self._answer(exchange, path, query)
         except Refusal as refusal:
             _reply(exchange, refusal)
+
+    def _write(self, exchange: Exchange, path: str) -> None:
+        if exchange.too_large:
+            raise LargeBody
+        if path == "/ui/remove":
+            what = bodies.read(exchange.body, bodies.Remove)
+            removal = removing.remove(self._engine, what.id, pending=what.pending)
+        else:
+            removal = removing.prune(self._engine, bodies.read(exchange.body, bodies.Prune).older_than)
+        task = asyncio.create_task(removal)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+        exchange.run(self._reply_later(exchange, asyncio.shield(task)))
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         fields = {name: values[0] for name, values in parse_qs(query, errors="replace").items()}
@@ -69,19 +92,26 @@ class Page:
             self._events.open(exchange)
         elif path == "/ui/roots":
             exchange.run(self._reply_later(exchange, roots(self._engine, fields)))
+        elif path == "/ui/removable":
+            wanted, pending = fields.get("id", ""), fields.get("pending") == "true"
+            exchange.run(self._reply_later(exchange, removing.removable(self._engine, wanted, pending=pending)))
         elif path == "/ui/workers":
             self._ask(exchange, views.workers)
         elif path.startswith("/ui/tree/"):
             exchange.run(self._reply_later(exchange, self._tree(path.removeprefix("/ui/tree/"), fields)))
         elif path.startswith("/ui/promise/"):
             self._ask(exchange, partial(views.promise, promise_id=path.removeprefix("/ui/promise/")))
+        elif path == "/ui/count":
+            exchange.run(self._reply_later(exchange, count(self._engine, fields)))
+        elif path == "/ui/ports":
+            _reply(exchange, self._ports)
         else:
             exchange.reply(404, TEXT, b"404 page not found", HEADERS)
 
     def _ask(self, exchange: Exchange, view: Callable[[Turn], object]) -> None:
         self._engine.do(view, partial(_reply, exchange))
 
-    async def _reply_later(self, exchange: Exchange, answer: Coroutine[Any, Any, dict[str, Any]]) -> None:
+    async def _reply_later(self, exchange: Exchange, answer: Awaitable[dict[str, Any]]) -> None:
         try:
             _reply(exchange, await answer)
         except Refusal as refusal:
@@ -97,8 +127,8 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
 
     Args:
         engine: whose store is read.
-        fields: ``q`` (part of an id, * stands for any characters), ``state`` (pending, resolved or rejected), ``below``
-            (where to go on, from the answer before), ``limit``.
+        fields: ``q`` (part of an id, * stands for any characters), ``state`` (pending, resolved or rejected), ``since``
+            (created then or later, ms since the epoch), ``below`` (where to go on, from the answer before), ``limit``.
 
     Returns:
         {"now": ms, "roots": [Node, ...], "below": where to go on or 0, "exact": Node or None: the promise whose id is
@@ -107,24 +137,51 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     Raises:
         Refusal: 40000 that names the parameter.
     """
-    state, wanted = fields.get("state", ""), fields.get("q", "")
-    if state and state not in STATES:
-        raise Refusal(BAD_REQUEST, f"state: found {state!r}; expected one of {', '.join(STATES)}")
-    limit = _number(fields, "limit", PAGE, PAGE)
-    below = _number(fields, "below", 2**62, 2**62)
-    states, pattern = STATES[state] if state else (), like(f"*{wanted}*")
-    if len(wanted) > LONGEST:
-        raise Refusal(BAD_REQUEST, f"q: found {len(wanted)} characters; expected at most {LONGEST}")
+    wanted, below, text = *_wanted(fields), fields.get("q", "")
+    limit = _number(fields, "limit", PAGE, MOST)
     found: list[views.Node] = []
 
-    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[sqlite3.Row]]:
-        return Queries(turn.store.db).roots(pattern, states, below, SLICE, limit)
+    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[Row]]:
+        return Queries(turn.store.db).roots(wanted, below, SLICE, limit)
 
     while below and len(found) < limit:
         below, rows = await engine.ask(partial(look, below, limit - len(found)))
         found += [views.root(row) for row in rows]
-    exact = await engine.ask(partial(views.no_root, promise_id=wanted)) if wanted else None
-    return {"now": views.now(), "roots": found, "below": below, "exact": exact}
+    exact = await engine.ask(partial(views.no_root, promise_id=text)) if text else None
+    return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}
+
+
+async def count(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
+    """Count the roots that follow, with the ``fields`` of ``roots``: some thousands of them are looked at.
+
+    Returns:
+        {"count": how many were found, "more": whether there may be more}.
+
+    Raises:
+        Refusal: 40000 that names the parameter.
+    """
+    wanted, below = _wanted(fields)
+    found = 0
+
+    def look(below: int, limit: int, turn: Turn) -> tuple[int, int]:
+        return Queries(turn.store.db).count(wanted, below, SLICE, limit)
+
+    for _ in range(COUNTED_AMONG // SLICE):
+        if below and found < COUNTED:
+            below, more = await engine.ask(partial(look, below, COUNTED - found))
+            found += more
+    return {"count": found, "more": bool(below) or found == COUNTED}
+
+
+def _wanted(fields: dict[str, str]) -> tuple[Wanted, int]:
+    """Return which roots are asked for, and where to begin."""
+    state, text = fields.get("state", ""), fields.get("q", "")
+    if state and state not in STATES:
+        raise Refusal(BAD_REQUEST, f"state: found {state!r}; expected one of {', '.join(STATES)}")
+    if len(text) > LONGEST:
+        raise Refusal(BAD_REQUEST, f"q: found {len(text)} characters; expected at most {LONGEST}")
+    since, below = _number(fields, "since", 0, 2**53, least=0), _number(fields, "below", 2**62, 2**62)
+    return Wanted(like(f"*{text}*"), STATES[state] if state else (), since), below
 
 
 def _reply(exchange: Exchange, answer: object) -> None:
@@ -134,8 +191,8 @@ def _reply(exchange: Exchange, answer: object) -> None:
         exchange.reply(200, JSON, replies.encode(answer), HEADERS)
 
 
-def _number(fields: dict[str, str], name: str, default: int, most: int) -> int:
+def _number(fields: dict[str, str], name: str, default: int, most: int, *, least: int = 1) -> int:
     text = fields.get(name, str(default))
-    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or not 1 <= int(text) <= most:
-        raise Refusal(BAD_REQUEST, f"{name}: found {text!r}; expected an integer from 1 to {most}")
+    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or not least <= int(text) <= most:
+        raise Refusal(BAD_REQUEST, f"{name}: found {text!r}; expected an integer from {least} to {most}")
     return int(text)

@@ -3,8 +3,6 @@
 Times are ms since the epoch.
 """
 
-import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
@@ -15,11 +13,13 @@ from msgspec import Struct
 from local_server import errors
 from local_server.errors import Refusal
 from local_server.model import DEATH
-from local_server.page import readable
+from local_server.page import readable, reasons
 from local_server.page.queries import Queries
+from local_server.page.reasons import TaskHistory, connected
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Workers
+from local_server.store.engines import Row
 
 LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
 WORKERS = 200
@@ -48,6 +48,7 @@ class Node(Struct, omit_defaults=True):
     completed: int | None = None
     timeout: int | None = None
     result: str = ""
+    error: str = ""  # what it was rejected with, in place of a result
     where: str = ""  # who runs it or has run it, or what it waits for
     level: int = 0
     shared: bool = False  # another promise is its first parent
@@ -56,12 +57,7 @@ class Node(Struct, omit_defaults=True):
     runs: list[Run] = []
 
 
-def now() -> int:
-    """Return the time by which the page counts."""
-    return time.time_ns() // 1_000_000
-
-
-def root(row: sqlite3.Row) -> Node:
+def root(row: Row) -> Node:
     """Show a promise in the list of roots."""
     return _node(row)
 
@@ -84,11 +80,15 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
     history = histories(queries, [promise_id], LISTED)[promise_id]
     tasks = [task for task, _ in history] + queries.notifications(promise_id, LISTED)
-    calls = queries.calls(promise_id, LISTED)
-    node = detailed(turn, row, history, waits_for_calls=any(call["state"] == "PENDING" for call in calls))
+    waits_for_calls = bool(queries.unfinished(promise_id, reasons.LOOKED_AT, 1))
+    node = detailed(turn, row, history, waits_for_calls=waits_for_calls)
+    kind, message = readable.failure(row["value"]) if readable.failed(row["state"]) else ("", "")
     return {
-        "now": now(),
+        "now": turn.now,
         "node": node,
+        "why": _why_it_waits(turn, row, history) if row["state"] == "PENDING" else [],
+        "by_hand": reasons.by_hand(row, history),
+        "error": {"type": kind, "message": message},
         "param": readable.value(row["param"], row["param_size"]),
         "value": readable.value(row["value"], row["value_size"]),
         "tags": readable.tags(row["tags"]),
@@ -109,6 +109,16 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _why_it_waits(turn: Turn, row: Row, history: list[TaskHistory]) -> list[reasons.Reason]:
+    """Say why a promise waits; of a local call, its outermost function tells on which worker it is."""
+    outer_id = readable.tags(row["tags"]).get("resonate:root", "")
+    queries = Queries(turn.store.db)
+    if readable.kind(row["tags"]) != "local" or outer_id == row["id"]:
+        return reasons.why(turn, row, history, None, [])
+    outer_history = histories(queries, [outer_id], LISTED)[outer_id]
+    return reasons.why(turn, row, history, queries.promise(outer_id), outer_history)
+
+
 def workers(turn: Turn) -> dict[str, Any]:
     """Return the groups with their workers and what each holds, who has gone lately, and what waits for a worker.
 
@@ -126,9 +136,8 @@ def workers(turn: Turn) -> dict[str, Any]:
     for worker in listed:
         groups[worker.group].append(
             {
-                "name": worker.id, "connected": worker.stream is not None,
-                "pid": worker.process.pid if worker.process else None,
-                "holds": len(worker.claimed), "sent": len(worker.unclaimed),
+                "name": worker.id, "connected": worker.stream is not None, "holds": len(worker.claimed),
+                "sent": len(worker.unclaimed), "pid": worker.os_process and worker.os_process.pid,
                 "tasks": [
                     {"promise": tasks[one]["root"], "since": tasks[one]["claimed_on"]}
                     for one in held[worker.name] if one in tasks
@@ -143,12 +152,12 @@ def workers(turn: Turn) -> dict[str, Any]:
         {
             "address": one["root"], "tasks": 1, "since": one["created_on"],
             "text": f"{one['root']} has ended {one['deaths']} workers, the last one {one['recipient']}: tried again in "
-            f"{_seconds_until(one['not_before'])} s; to give it up: local-server cancel {one['root']}",
+            f"{_seconds_until(turn, one['not_before'])} s; to give it up: local-server cancel {one['root']}",
         }
         for one in queries.deadly(LISTED, COUNTED)
     ]  # fmt: skip
     return {
-        "now": now(),
+        "now": turn.now,
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
         "more": len(everybody) - len(listed),
         "gone": [
@@ -168,12 +177,12 @@ def waiting_text(workers: Workers, queue: str, count: int) -> str:
     verb = "waits" if count == 1 else "wait"
     if queue == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
-    why = "every worker there is busy" if _connected(workers, queue) else "no worker connected"
+    why = "every worker there is busy" if connected(workers, queue) else "no worker connected"
     return f"{what} {verb} for {queue}: {why}"
 
 
-def _seconds_until(at: int) -> int:
-    return max(0, at - now() + 999) // 1_000
+def _seconds_until(turn: Turn, at: int) -> int:
+    return max(0, at - turn.now + 999) // 1_000
 
 
 def _why(workers: Workers, queue: str) -> str:
@@ -181,42 +190,24 @@ def _why(workers: Workers, queue: str) -> str:
     address = parse(queue)
     if address is None:
         return "its address reaches nobody"
-    here = _connected(workers, queue)
+    here = connected(workers, queue)
     if address.cast == "any":
         return f"{address.group} is busy" if here else f"nobody in {address.group}"
     return f"{readable.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
 
 
-def _connected(workers: Workers, queue: str) -> bool:
-    """Tell whether somebody serves a queue."""
-    address = parse(queue)
-    return address is not None and any(
-        one.stream is not None and (address.cast == "any" or one.id == address.member)
-        for one in workers.members(address.group)
-    )
-
-
-def _node(row: sqlite3.Row) -> Node:
+def _node(row: Row) -> Node:
     func, args = readable.call(row["param"])
+    kind, (result, error) = readable.kind(row["tags"]), readable.outcome(row["state"], row["value"])
     return Node(
-        row["id"],
-        row["state"],
-        readable.kind(row["tags"]),
-        row["created_on"],
-        func,
-        args,
-        row["completed_on"],
-        row["timeout"],
+        row["id"], row["state"], kind, row["created_on"], func, args, row["completed_on"], row["timeout"], result, error
     )
-
-
-type TaskHistory = tuple[sqlite3.Row, list[sqlite3.Row]]  # a task, and the claims of it that were lost
 
 
 def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
     """Return the tasks that run the function of each promise, the oldest first."""
     tasks = queries.tasks_of(promises, limit)
-    lost: dict[str, list[sqlite3.Row]] = defaultdict(list)
+    lost: dict[str, list[Row]] = defaultdict(list)
     for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
         lost[claim["task"]].append(claim)
     found: dict[str, list[TaskHistory]] = defaultdict(list)
@@ -225,7 +216,7 @@ def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str
     return found
 
 
-def detailed(turn: Turn, row: sqlite3.Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
+def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
     """Show a promise with its runs, and where it is."""
     node = _node(row)
     for task, lost in history:
@@ -239,12 +230,10 @@ def detailed(turn: Turn, row: sqlite3.Row, history: list[TaskHistory], *, waits_
     node.runs.sort(key=lambda run: run.start)
     lost_runs = sum(bool(run.lost) for run in node.runs)
     node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
-    node.result = readable.result(row["value"])
     if row["state"] != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
-        live = [one for one in history if one[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
-        node.where = _where(turn, node.kind, live, waits_for_calls=waits_for_calls)
+        node.where = _where(turn, node.kind, reasons.live(history), waits_for_calls=waits_for_calls)
     return node
 
 
@@ -256,11 +245,11 @@ def _where(turn: Turn, kind: str, live: list[TaskHistory], *, waits_for_calls: b
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
         deaths = sum(claim["reason"].startswith(DEATH) for claim in lost)
         if task["not_before"] is not None and deaths:
-            return f"has ended {deaths} workers, tried again in {_seconds_until(task['not_before'])} s"
+            return f"has ended {deaths} workers, tried again in {_seconds_until(turn, task['not_before'])} s"
         if task["not_before"] is not None:
             return "waits for its start time"
         if queue is not None:
             return f"waits: {_why(turn.workers, queue)}"
     if waits_for_calls:
         return "waits for its calls"
-    return {"sleep": "sleeps", "local": "runs within its parent"}.get(kind, "waits")
+    return {"sleep": "sleeps", "local": "runs within its parent", "promise": "waits for somebody"}.get(kind, "waits")

@@ -7,9 +7,12 @@ A task that waits (INIT) waits for one of these, in this order:
 - a worker: it stands in a queue (``waits_for``), that of its group, or that of the one member it is addressed to;
 - nobody: its address reaches no worker, so it can only be claimed by hand.
 
-A worker has a window: it is sent at most WINDOW messages that it has not claimed yet. A queue is marked as saturated
-when tasks may be waiting in it although a worker serves it, mostly because all windows are full. A queue that is served
-and not marked is empty. So after a claim the store is asked who waits only if a queue of that worker is marked.
+A worker has a window: it is sent at most WINDOW messages that it has not claimed yet. Notifications, which nobody
+claims, have one of their own: at most NOTICES are under way that may not have arrived yet.
+
+A queue is marked as saturated when tasks may be waiting in it although a worker serves it, mostly because all windows
+are full. A queue that is served and not marked is empty. So after a claim the store is asked who waits only if a queue
+of that worker is marked.
 
 No rule sends a waiting task when it frees a root or a worker. It notes on the turn what became free, and ``drain``,
 once before COMMIT, sends what can run now, the oldest first. Only a new task is sent at once if it can be, and stored
@@ -111,7 +114,7 @@ def _serve(turn: Turn, worker: Worker, queue: str) -> None:
         return
     while waiting := turn.store.waiting_for(queue, max(1, worker.room)):
         for task in waiting:
-            if (task.kind != "notify" and not worker.room) or not offer(turn, task):
+            if not worker.has_room(task.kind) or not offer(turn, task):
                 return
     turn.workers.saturated.discard(queue)
 
@@ -133,7 +136,7 @@ def _send_or_queue(turn: Turn, task: Task) -> Task:
     elif queue in turn.workers.saturated and task.waits_for != queue:
         worker = None  # older tasks wait there; it is offered behind them
     else:
-        worker = turn.workers.choose(address, avoid=task.recipient)
+        worker = turn.workers.choose(address, task.recipient, task.root)
     if worker is None or worker.stream is None:
         turn.workers.note_saturated(address, queue)
         return replace(task, deadline=turn.due_in(NOTIFY_WITHIN) if notify else None, waits_for=queue)

@@ -23,7 +23,7 @@ def sweep(turn: Turn) -> bool:
     for schedule in due_schedules:
         schedules.run(turn, schedule)
     unsettled = turn.store.unsettled()
-    if unsettled is not None and promises.settle(turn, unsettled):
+    if unsettled is not None and promises.follow_up(turn, unsettled):
         turn.store.remove_unsettled(unsettled)
     full = max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP
     return full or bool(due_schedules) or unsettled is not None

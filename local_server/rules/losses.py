@@ -11,7 +11,7 @@ the second time on it waits 1, 2, 4 ... 60 s, so that a pool that is restarted o
 
 from typing import Final
 
-from local_server.model import DEATH, Task
+from local_server.model import DEATH, TOOK_FOR_EARLIER, Task
 from local_server.rules import dispatch
 from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN, SETTLE_AFTER
 from local_server.rules.states import TaskEvent, transition
@@ -30,7 +30,10 @@ def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_
         if task.state == "CLAIMED":
             turn.store.insert_lost_claim(task, turn.now, reason)
         dispatch.write(turn, task, lost)
-        turn.freed_roots[task.root] = None
+        if task.kind == "notify":  # no other task of its root keeps it waiting, and there may be hundreds of them
+            dispatch.offer(turn, lost)
+        else:
+            turn.freed_roots[task.root] = None
 
 
 def settle(turn: Turn, task: Task) -> None:
@@ -74,11 +77,24 @@ def out_of_sight(turn: Turn, worker: Worker) -> None:
 def process_gone(turn: Turn, worker: Worker, pid: int | None, others: dict[str, int]) -> None:
     """Free everything of a worker whose process has ended, but for what others of its name have claimed."""
     _note_gone(turn, worker, pid)
+    worker.ending.clear()
+    worker.remembers.clear()
     for task in _tasks(turn, worker.held()):
         if others.get(task.id) != task.counter:
             lose(turn, task, f"{DEATH}{pid or '?'} ended", not_before=_again(turn, task, worker, pid))
     for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
         settle(turn, task)
+
+
+def took_for_earlier(turn: Turn, task: Task, worker: Worker) -> None:
+    """Take a task back that a worker has ended without a result: see ``removal`` for why."""
+    times = turn.store.losses(task.id, TOOK_FOR_EARLIER) + 1
+    reason = f"{TOOK_FOR_EARLIER}{worker.name} ran it before it was deleted"
+    lose(turn, task, reason, not_before=turn.now + _wait(times) if times > 1 else None)
+    turn.warnings.append(
+        f"promise {task.root}: {worker.name} ran an earlier one of that id, which was deleted, and takes it for that; "
+        f"{worker.name} has to be restarted, or another worker started"
+    )
 
 
 def counters(turn: Turn, ids: set[str]) -> dict[str, int]:
@@ -116,15 +132,19 @@ def _again(turn: Turn, task: Task, worker: Worker, pid: int | None) -> int | Non
     """Return when a task is offered again whose holder has died, in ms since the epoch; None: at once."""
     if task.state != "CLAIMED" or task.counter == 1:
         return None
-    deaths = turn.store.deaths(task.id) + 1
+    deaths = turn.store.losses(task.id, DEATH) + 1
     if deaths == 1:
         return None
-    wait = min(1_000 << min(deaths - 2, 16), LONGEST_WAIT)
+    wait = _wait(deaths)
     turn.warnings.append(
         f"promise {task.root} has ended {deaths} workers, the last one {worker.name} (process {pid or '?'}); "
         f"it is tried again in {wait // 1000} s; to give it up: local-server cancel {task.root}"
     )
     return turn.now + wait
+
+
+def _wait(times: int) -> int:
+    return min(1_000 << min(times - 2, 16), LONGEST_WAIT)
 
 
 def _shorten(turn: Turn, task: Task, ms: int) -> None:

@@ -54,11 +54,7 @@ def create(
     Raises:
         Refusal: 40900 when it exists and the keys do not match; 40000 for a tag that makes no sense.
     """
-    parent = tags.get("resonate:parent")
-    if parent == new.id:
-        parent = None  # the SDK names a root as its own parent
-    elif parent is None and tags.get("resonate:timeout") == "true":
-        parent = _sleeper(turn, new.id)
+    parent = _parent(turn, new.id, tags)
     stored = _current(turn, new.id)
     if stored:
         key = new.idempotency_key_for_create
@@ -123,9 +119,9 @@ def time_out(turn: Turn, promise: Promise) -> Promise:
     return _complete(turn, promise, event, promise.timeout, EMPTY, None)
 
 
-def settle(turn: Turn, promise_id: str) -> bool:
+def follow_up(turn: Turn, promise_id: str) -> bool:
     """End the tasks of a completed promise and tell who waits for it, a batch of each; return whether that was all."""
-    finished = tasks.finish_root(turn, promise_id, BATCH)
+    finished = tasks.finish_root(turn, promise_id, BATCH, but="notify")  # earlier batches have become these
     callbacks = turn.store.take_callbacks(promise_id, BATCH)
     for callback in callbacks:
         tasks.resume_or_notify(turn, callback)
@@ -164,8 +160,16 @@ def add_callback(
     root = name if kind == "resume" else promise_id
     callback = Callback(callback_id, promise_id, kind, root, recv, timeout, turn.now, head)
     if turn.store.insert_callback(callback):
+        if kind == "resume" and not _tells_its_parent(promise):
+            turn.store.share_child(root, promise_id)
         return 201, promise, callback
     return 200, promise, None
+
+
+def _tells_its_parent(promise: Promise) -> bool:
+    """Tell whether the SDK has said who asked for a promise, or (a sleep) its id does: not so of ``ctx.promise()``."""
+    tags = msgspec.json.decode(promise.tags) if promise.tags else {}
+    return "resonate:parent" in tags or tags.get("resonate:timeout") == "true"
 
 
 def _current(turn: Turn, promise_id: str) -> Promise | None:
@@ -182,16 +186,22 @@ def _complete(turn: Turn, promise: Promise, event: PromiseEvent, at: int, value:
     state = PROMISE_TRANSITIONS[promise.state, event]
     done = replace(promise, state=state, value=value, completed_on=at, idempotency_key_for_complete=key)
     turn.store.complete_promise(done, by_clock=event in ("timeout", "timer"))
-    if not settle(turn, promise.id):
+    if not follow_up(turn, promise.id):
         turn.store.add_unsettled(promise.id)
         turn.due_at(turn.now)
     return done
 
 
-def _sleeper(turn: Turn, sleep: str) -> str | None:
-    """Return the promise whose function sleeps: the SDK gives a sleep no parent, but an id numbered below it."""
-    parent, dot, number = sleep.rpartition(".")
-    return parent if dot and number.isdecimal() and turn.store.promise(parent) else None
+def _parent(turn: Turn, promise_id: str, tags: dict[str, str]) -> str | None:
+    """Return the promise whose function asks for this one.
+
+    The SDK names a root as its own parent. It gives a sleep none, but an id that is numbered below the sleeper's.
+    """
+    if "resonate:parent" in tags or tags.get("resonate:timeout") != "true":
+        parent = tags.get("resonate:parent")
+        return None if parent == promise_id else parent
+    sleeper, dot, number = promise_id.rpartition(".")
+    return sleeper if dot and number.isdecimal() and turn.store.promise(sleeper) else None
 
 
 def _delay(tags: dict[str, str]) -> int | None:

@@ -53,9 +53,9 @@ def invoke(turn: Turn, promise: Promise, recv: str, not_before: int | None, head
     dispatch.add(turn, replace(_invocation(turn, promise, recv), not_before=not_before, head=head))
 
 
-def invoke_claimed(turn: Turn, promise: Promise, recv: str, process: str, ttl: int, head: Raw | None) -> Task:
+def invoke_claimed(turn: Turn, promise: Promise, recv: str, process_id: str, ttl: int, head: Raw | None) -> Task:
     """Create that task, claimed by the one who created the promise."""
-    task = _claimed(turn, replace(_invocation(turn, promise, recv), head=head), process, ttl)
+    task = _claimed(turn, replace(_invocation(turn, promise, recv), head=head), process_id, ttl)
     turn.store.insert_task(task)
     turn.workers.hold(task)
     return task
@@ -80,7 +80,7 @@ def resume_or_notify(turn: Turn, callback: Callback) -> None:
 
 
 def claim(
-    turn: Turn, task_id: str, counter: int, process: str, ttl: int
+    turn: Turn, task_id: str, counter: int, process_id: str, ttl: int
 ) -> tuple[Task, Promise | None, Promise | None]:
     """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
 
@@ -92,13 +92,15 @@ def claim(
         Refusal: 40403, 40306, 40307, 40308.
     """
     task = get(turn, task_id)
-    if (task.state, task.process, task.counter) == ("CLAIMED", process, counter) and _may_be_repeated(turn, task):
+    if (task.state, task.process, task.counter) == ("CLAIMED", process_id, counter) and _may_be_repeated(turn, task):
         claimed = replace(task, ttl=ttl, deadline=_lease(turn, turn.workers.named(task.recipient), ttl))
         turn.store.update_task(claimed)
     elif task.counter == counter and _overtaken(turn, task):
         claimed = task
+        if holder := turn.workers.named(task.recipient):
+            holder.ending[task.root] = None
     else:
-        claimed = _claimed(turn, task, process, ttl)
+        claimed = _claimed(turn, task, process_id, ttl)
         _check(task, counter)
         dispatch.write(turn, task, claimed)
     return claimed, turn.store.promise(task.root), turn.store.promise(task.leaf) if task.leaf is not None else None
@@ -114,12 +116,17 @@ def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
         Refusal: 40403, 40308, 40309.
     """
     task = get(turn, task_id)
+    if holder := turn.workers.named(task.recipient):
+        holder.ending.pop(task.root, None)
     if task.counter == counter and task.created_on < turn.resumed and _is_unclaimed_work(task):
         task = transition(task, "claim", not_before=None, waits_for=None) or task
     done = transition(task, "complete", process=None, deadline=None, completed_on=turn.now)
     if done is None:
         return 200, task
     _check(task, counter)
+    if holder and task.root in holder.remembers and _without_result(turn, task):
+        losses.took_for_earlier(turn, task, holder)
+        return 201, done
     dispatch.write(turn, task, done)
     turn.freed_roots[task.root] = None
     return 201, done
@@ -139,33 +146,42 @@ def drop(turn: Turn, task_id: str, counter: int) -> int:
     return 201
 
 
-def heartbeat(turn: Turn, process: str) -> int:
-    """Renew every lease of a process; return how many."""
-    tasks = turn.store.claimed_by(process)
+def heartbeat(turn: Turn, process_id: str) -> int:
+    """Renew every lease that was granted under a process id; return how many."""
+    tasks = turn.store.claimed_by(process_id)
     for task in tasks:
         turn.store.set_deadline(task.id, _lease(turn, turn.workers.named(task.recipient), task.ttl))
     return len(tasks)
 
 
-def finish_root(turn: Turn, root: str, limit: int) -> int:
-    """End tasks of a promise that has completed, at most ``limit``; return how many."""
-    tasks = turn.store.live_tasks(root, limit)
+def finish_root(turn: Turn, root: str, limit: int, but: str = "") -> int:
+    """End tasks of a promise that has completed but those of one kind, at most ``limit``; return how many."""
+    tasks = turn.store.live_tasks(root, limit, but)
     for task in tasks:
         done = transition(task, "finish", deadline=None, not_before=None, waits_for=None, completed_on=turn.now)
         if done:
             dispatch.write(turn, task, done)
+        if task.kind != "notify" and task.state != "INIT" and (holder := turn.workers.named(task.recipient)):
+            holder.ending[root] = None if task.state == "CLAIMED" else turn.mono + OVERTAKEN_WITHIN
     return len(tasks)
+
+
+def _without_result(turn: Turn, task: Task) -> bool:
+    """Tell whether a task ends although its promise is pending, and waits for nothing."""
+    root = turn.store.promise(task.root)
+    others = [one for one in turn.store.live_tasks(task.root, 2) if one.id != task.id]
+    return root is not None and root.state == "PENDING" and not others and not turn.store.waits(task.root)
 
 
 def _invocation(turn: Turn, promise: Promise, recv: str) -> Task:
     return Task(invoke_id(promise.id), "invoke", promise.id, recv, promise.timeout, turn.now)
 
 
-def _claimed(turn: Turn, task: Task, process: str, ttl: int) -> Task:
+def _claimed(turn: Turn, task: Task, process_id: str, ttl: int) -> Task:
     """Return a task as claimed by a process, which is a worker's if the server knows one of that id."""
-    holder = turn.workers.of_process(process, task.recipient)
+    holder = turn.workers.of_process(process_id, task.recipient)
     claimed = transition(
-        task, "claim", process=process, ttl=ttl, deadline=_lease(turn, holder, ttl), claimed_on=turn.now,
+        task, "claim", process=process_id, ttl=ttl, deadline=_lease(turn, holder, ttl), claimed_on=turn.now,
         not_before=None, waits_for=None, recipient=holder.name if holder else None,
     )  # fmt: skip
     return claimed or task
@@ -177,7 +193,7 @@ def _lease(turn: Turn, holder: Worker | None, ttl: int) -> int:
     The SDK sends heartbeats twice in a ttl. A process that is known to live gets 1.5 ttl, since a heartbeat may have
     been due just when a pause begins: so any pause that is shorter than the ttl keeps its work.
     """
-    return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.process else ttl))
+    return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.os_process else ttl))
 
 
 def _is_unclaimed_work(task: Task) -> bool:

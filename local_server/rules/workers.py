@@ -13,12 +13,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from local_server.model import Promise, Task
+from local_server.model import Promise, Task, TaskKind
 from local_server.rules.addresses import Address
 
 REMEMBERED = 64  # workers that have gone
 NAMED = 5  # tasks of each
+REMEMBERS = 10_000  # removed promises of which a worker is known to have run them
 WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
+NOTICES = 512  # notifications that may not have arrived yet: a turn sends that many in some 30 ms, or takes them back
 
 
 class Stream(Protocol):
@@ -72,10 +74,14 @@ class Worker:
     group: str
     id: str
     stream: Stream | None = None
-    process: OsProcess | None = None  # None: not known, as for a worker on another machine
+    os_process: OsProcess | None = None  # None: not known, as for a worker on another machine
     unclaimed: set[str] = field(default_factory=set)  # ids of the tasks sent and not claimed
     claimed: set[str] = field(default_factory=set)
     notified: set[str] = field(default_factory=set)  # ids of the notify tasks sent a moment ago
+    # Promises that ended under its hands, of which it has yet to report: until when its claim may come (by the clock of
+    # leases), None: it has claimed.
+    ending: dict[str, int | None] = field(default_factory=dict)
+    remembers: dict[str, None] = field(default_factory=dict)  # removed promises that it has run, in order
     overdue: bool = False  # it did not claim in time, and has claimed nothing since: stopped, or hung
     chosen: int = 0  # when it was chosen last, so that equals take turns
     queues: tuple[str, str] = field(init=False)  # those that it serves: its group's, and its own
@@ -93,9 +99,19 @@ class Worker:
         """How many more messages that must be claimed it may be sent."""
         return max(0, WINDOW - len(self.unclaimed)) if self.stream else 0
 
+    def has_room(self, kind: TaskKind) -> bool:
+        """Tell whether it may be sent one more message of this kind."""
+        return self.stream is not None and len(self.notified) < NOTICES if kind == "notify" else self.room > 0
+
     def held(self) -> set[str]:
         """Return the ids of the tasks sent to it or claimed by it, except what it is only notified of."""
         return self.unclaimed | self.claimed
+
+    def remember(self, promise_id: str) -> None:
+        """Note that it has run a promise that is removed now: what comes under that id again, it may take for that."""
+        self.remembers[promise_id] = None
+        if len(self.remembers) > REMEMBERS:
+            del self.remembers[next(iter(self.remembers))]
 
     def forget(self, task_id: str) -> None:
         """Note that it no longer holds a task."""
@@ -136,15 +152,16 @@ class Workers:
         group, _, member = (name or "").partition("/")
         return self._groups.get(group, {}).get(member)
 
-    def of_process(self, process: str, recipient: str | None) -> Worker | None:
+    def of_process(self, process_id: str, recipient: str | None) -> Worker | None:
         """Return the worker that claims under a process id: the recipient of the message, or the only one of that id.
 
-        The SDK uses one id for its stream and its claims. Two groups may have members of the same id.
+        That id is a text of the SDK's, the same for its stream and its claims, and no number of this machine's. Two
+        groups may have members of the same id.
         """
         worker = self.named(recipient)
-        if worker and worker.id == process:
+        if worker and worker.id == process_id:
             return worker
-        namesakes = self._by_id.get(process, [])
+        namesakes = self._by_id.get(process_id, [])
         return namesakes[0] if len(namesakes) == 1 else None
 
     def hold(self, task: Task) -> None:
@@ -158,21 +175,25 @@ class Workers:
         elif task.state == "ENQUEUED":
             (worker.notified if task.kind == "notify" else worker.unclaimed).add(task.id)
 
-    def choose(self, address: Address, avoid: str | None = None) -> Worker | None:
+    def choose(self, address: Address, avoid: str | None = None, promise: str = "") -> Worker | None:
         """Return the worker that is offered a task: the one named, else the least loaded of the group, in turn.
 
         ``avoid`` names the worker that was offered it before in vain; it is chosen only when there is no other, as is
-        one that leaves its messages unclaimed.
+        one that leaves its messages unclaimed, and one that has run an earlier ``promise`` of that id.
         """
+
+        def last_of_all(one: Worker) -> bool:
+            return one.name == avoid or one.overdue or promise in one.remembers
+
         members = self._groups.get(address.group, {})
         preferred = members.get(address.member)
-        if preferred and preferred.room and preferred.name != avoid and not preferred.overdue:
+        if preferred and preferred.room and not last_of_all(preferred):
             chosen: Worker | None = preferred
         else:
             candidates = members.values() if address.cast == "any" else [preferred] if preferred else []
             chosen = min(
                 (one for one in candidates if one.room),
-                key=lambda one: (one.name == avoid or one.overdue, len(one.unclaimed) + len(one.claimed), one.chosen),
+                key=lambda one: (last_of_all(one), len(one.unclaimed) + len(one.claimed), one.chosen),
                 default=None,
             )
         if chosen:
@@ -181,10 +202,11 @@ class Workers:
         return chosen
 
     def addressee(self, address: Address) -> Worker | None:
-        """Return whom a notification is for, connected or not; there is no window for these, nobody claims them."""
-        if address.member or address.cast == "uni":
-            return self._groups.get(address.group, {}).get(address.member)
-        return next((one for one in self._groups.get(address.group, {}).values() if one.stream), None)
+        """Return whom a notification can be sent to now: the one that it names, else any member of the group."""
+        members = self._groups.get(address.group, {})
+        named = members.get(address.member)
+        candidates = members.values() if not address.member else [named] if named else []
+        return next((one for one in candidates if one.has_room("notify")), None)
 
     def note_saturated(self, address: Address, queue: str) -> None:
         """Note that a task waits in a queue; if somebody serves it, that one's next claim makes room."""
@@ -195,7 +217,7 @@ class Workers:
 
     def release(self, worker: Worker) -> None:
         """Forget a worker of which nothing is left to know."""
-        if worker.stream or worker.process or worker.held() or worker.notified:
+        if worker.stream or worker.os_process or worker.held() or worker.notified:
             return
         members = self._groups.get(worker.group, {})
         if members.get(worker.id) is worker:

@@ -3,20 +3,25 @@
 import logging
 import os
 import sqlite3
-import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from local_server.store import inspection
-from local_server.store.errors import StoreError, StoreMovedError, StoreUnsyncedError
+from local_server.store.engines import Row
+from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
+from local_server.store.log import Log
+from local_server.store.place import Place
 
 logger = logging.getLogger(__name__)
 
 PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
+PRAGMA auto_vacuum = INCREMENTAL; -- of a new file, so before the next: it can shrink, a few pages at a time
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
-PRAGMA synchronous = FULL;        -- and syncs before it returns, until ``Log`` takes that over
+PRAGMA synchronous = FULL;        -- and syncs before it returns, until ``log.Log`` takes that over
 PRAGMA cache_size = -4096;        -- KiB of pages kept: the upper pages of every index, however much is stored
 PRAGMA trusted_schema = OFF;      -- what a file defines may call no function that could do harm
 PRAGMA cell_size_check = ON;      -- damage is found when its page is read, before it is taken for content
@@ -24,11 +29,69 @@ PRAGMA cell_size_check = ON;      -- damage is found when its page is read, befo
 # A sync is cheapest when it changes nothing about the file but its content. The log is restarted from its beginning by
 # each checkpoint (every 1,000 pages), so once its blocks are written no commit has to grow it.
 LOG_BYTES = 1_100 * (4_096 + 24)
-APART = 0.1  # seconds between two looks at whether the file is still there
+PAGES = 32  # that are given back in one turn: as many are moved at most, in about a millisecond
+INCREMENTAL = 2  # as SQLite tells it
 PRIVATE = 0o600  # of every file that is made here, whatever the umask; those that are there keep their mode
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
+class Sqlite(sqlite3.Connection):
+    """A connection as ``engines.Database`` wants it.
+
+    Attributes:
+        place: where its file is, None while that is being opened.
+        log: what syncs its log, likewise, and in memory.
+    """
+
+    place: Place | None = None
+    log: Log | None = None
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.execute("BEGIN")
+
+    def commit(self, *, lasting: bool = True) -> bool:  # type: ignore[override]  # it returns more
+        """Commit; sync the log if that is to last. Return whether nothing is left to be synced."""
+        super().commit()
+        if lasting and self.log:
+            self.log.sync()
+        return lasting or self.log is None
+
+    def named(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
+        """Return rows whose columns have names."""
+        cursor = self.cursor()
+        cursor.row_factory = sqlite3.Row
+        return cursor.execute(sql, values).fetchall()
+
+    def check(self) -> None:
+        """Look whether the file is still where it was."""
+        if self.place:
+            self.place.check()
+
+    def close(self) -> None:
+        """Close it; what is committed is in the one file then."""
+        if self.log:
+            self.log.close()
+        super().close()
+        if self.place:
+            self.place.close()
+
+    def servers(self) -> list[tuple[str, bool]]:
+        """Return none: a file has only one server."""
+        return []
+
+    def shrink(self) -> bool:
+        """Give a few unused pages back; with a later checkpoint the file is smaller, if it was made ready for that."""
+        if self.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+            return False
+        self.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        return bool(self.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def unsure(self) -> bool:
+        """Tell that a fault is always that of the statement which raised it."""
+        return False
+
+
+def connect(path: Path | None) -> Sqlite:
     """Open or create the database, and its tables; ``None`` keeps it in memory.
 
     A file that is not ours, or of a newer version, or damaged, is left as it is.
@@ -37,93 +100,26 @@ def connect(path: Path | None) -> sqlite3.Connection:
         StoreInUseError: another process has the file; the message names it.
         StoreError: the file cannot be used; the message says why.
     """
-    if path is None:
-        return _open(":memory:", f"{inspection.schema()}; {_mark(VERSION)}")
-    path = real(path)
     try:
-        version = inspection.version(path)
-        if version is None:
-            _create(path)
-            return _open_file(path, f"{inspection.schema()}; {_mark(VERSION)}")
-        if version == VERSION:
-            return _open_file(path, "")
-        return _migrate(path, version)
+        db = _open(":memory:", f"{inspection.schema()}; {_mark(VERSION)}") if path is None else _connect(real(path))
     except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
-        raise of_sqlite(path, error) from None
-
-
-class Place:
-    """Tells whether a database and its log are still the files that were opened."""
-
-    def __init__(self, path: Path | None) -> None:
-        """Take the path of a database that has just been opened; ``None``: in memory, which cannot be lost."""
-        paths = [real(path), log_of(real(path))] if path else []
-        self._opened = [(str(file), _identity(str(file))) for file in paths]
-        self._looked = 0.0  # by the monotonic clock
-
-    def check(self) -> None:
-        """Compare, unless that was done a moment ago: it is two calls of stat.
-
-        So what is written in the first 0.1 s after a file was deleted is answered, and lost with it.
-
-        Raises:
-            StoreMovedError: one of them was deleted or replaced.
-        """
-        now = time.monotonic()
-        if now - self._looked < APART:
-            return
-        for path, identity in self._opened:
-            if _identity(path) != identity:
-                raise StoreMovedError(
-                    f"{path} was deleted or replaced while this server has it open; nothing is written until it is back"
-                )
-        self._looked = now
-
-
-class Log:
-    """Syncs the log of a database, which SQLite then leaves to it: a commit lasts once the log is synced behind it.
-
-    SQLite still syncs it by itself before it moves the log's content into the database, and when it writes the log anew
-    from its beginning, so that order is kept whatever the power does. The lock of SQLite is on the database: it would
-    go with the first descriptor of that file that is closed. The log is another file.
-    """
-
-    def __init__(self, path: Path | None, db: sqlite3.Connection) -> None:
-        """Take a database that has just been opened, and its path; ``None``: in memory, where nothing lasts."""
-        self._file = os.open(log_of(real(path)), os.O_RDWR) if path else None
+        raise of_sqlite(path or Path(":memory:"), error) from None
+    db.place = Place(path)
+    if path:
+        db.log = Log(log_of(real(path)))
         db.execute("PRAGMA synchronous = NORMAL")
-
-    def sync(self) -> None:
-        """Return when all that is committed is on the disk.
-
-        Raises:
-            StoreUnsyncedError: the disk has failed.
-        """
-        try:
-            if self._file is not None:
-                _sync(self._file)
-        except OSError as error:
-            raise StoreUnsyncedError(f"the log could not be synced: {error.strerror}") from None
-
-    def close(self) -> None:
-        """Close it, before the database is closed: SQLite deletes the file then."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+    return db
 
 
-_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other
+def _connect(path: Path) -> Sqlite:
+    version = inspection.version(path)
+    if version is None:
+        _create(path)
+        return _open_file(path, f"{inspection.schema()}; {_mark(VERSION)}")
+    return _open_file(path, "") if version == VERSION else _migrate(path, version)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - at every commit: half the time of a Path
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _open_file(path: Path, sql: str) -> sqlite3.Connection:
+def _open_file(path: Path, sql: str) -> Sqlite:
     log_is_new = not log_of(path).exists()
     db = _open(path, sql, log_of(path) if log_is_new else None)
     try:
@@ -134,10 +130,10 @@ def _open_file(path: Path, sql: str) -> sqlite3.Connection:
     return db
 
 
-def _open(name: str | Path, sql: str, new_log: Path | None = None) -> sqlite3.Connection:
+def _open(name: str | Path, sql: str, new_log: Path | None = None) -> Sqlite:
     """Open a database as the server does, and run SQL in one transaction."""
     # timeout 0: a file that another server holds is refused at once
-    db = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False, factory=Sqlite)
     try:
         db.executescript(f"{PRAGMAS} BEGIN EXCLUSIVE; COMMIT;")  # that takes the lock, and opens the log
         if new_log:
@@ -153,7 +149,7 @@ def _mark(version: int) -> str:
     return f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
 
 
-def _migrate(path: Path, version: int) -> sqlite3.Connection:
+def _migrate(path: Path, version: int) -> Sqlite:
     """Give an older database the tables of today, in one transaction, after a copy of it was put beside it."""
     backup = path.with_name(f"{path.name}.version-{version}.backup")
     if backup.exists():
@@ -169,8 +165,19 @@ def _migrate(path: Path, version: int) -> sqlite3.Connection:
         db.close()  # which takes the transaction back
         backup.unlink(missing_ok=True)
         raise
+    _make_shrinkable(path, db)
     logger.warning("%s: migrated from version %d to %d; as it was before, it is in %s", path, version, VERSION, backup)
     return db
+
+
+def _make_shrinkable(path: Path, db: sqlite3.Connection) -> None:
+    """Let a file that was made without that give unused pages back: it is written anew, about a second for 200 MB."""
+    try:
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # its log has become as large as the file
+        _write_ahead(log_of(path))
+    except sqlite3.OperationalError as error:  # a full disk, mostly; then it stays as it is
+        logger.warning("%s: it will not shrink when promises are removed: %s", path, error)
 
 
 def _back_up(db: sqlite3.Connection, backup: Path) -> None:

@@ -17,6 +17,14 @@ class StoreInUseError(StoreError):
     """Another process has the database file open."""
 
 
+class StoreLostError(StoreError):
+    """The database cannot be reached any more; what was not answered may be stored, or not."""
+
+
+class UnstorableError(Exception):
+    """This database cannot hold what a request asks for; the message says why."""
+
+
 class StoreMovedError(StoreError):
     """The file or its log is no longer where it was opened: what is written now would be lost."""
 

@@ -31,7 +31,12 @@ VERSION_0 = {
     "root sort state timeout ttl waits_for",
 }
 # Of each later version, in order: the SQL that makes its tables out of those before. Version 1 has application_id.
-MIGRATIONS = ["CREATE TABLE unsettled (promise TEXT PRIMARY KEY) WITHOUT ROWID"]
+MIGRATIONS = [
+    "CREATE TABLE unsettled (promise TEXT PRIMARY KEY) WITHOUT ROWID",
+    "ALTER TABLE processes ADD COLUMN machine TEXT NOT NULL DEFAULT ''",
+    """CREATE TABLE removed (promise TEXT PRIMARY KEY) WITHOUT ROWID;
+        CREATE INDEX promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL""",
+]
 VERSION = len(MIGRATIONS)
 
 # All that a database consists of; the names that SQLite gives begin with sqlite_.
@@ -55,6 +60,13 @@ UNREADABLE = """SELECT count(*) FROM processes WHERE recipient NOT LIKE '%_/_%' 
 def schema() -> str:
     """Return the SQL that makes the tables of a new database."""
     return files(__package__).joinpath("schema.sql").read_text()
+
+
+def tables() -> dict[str, str]:
+    """Return the columns of each table of a new database, in alphabetical order and with blanks between."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(schema())
+        return dict(db.execute(TABLES))
 
 
 def log_of(path: Path) -> Path:

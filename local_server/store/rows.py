@@ -16,8 +16,8 @@ def columns(kind: type[Struct]) -> str:
 
 
 def parameters(kind: type[Struct]) -> str:
-    """Return as many parameters, to be filled from the record as a tuple."""
-    return ", ".join("?" * len(kind.__struct_fields__))
+    """Return the same as named parameters, to be filled from the record as a dict."""
+    return ", ".join(f":{name}" for name in kind.__struct_fields__)
 
 
 PROMISE, CALLBACK, TASK, SCHEDULE = columns(Promise), columns(Callback), columns(Task), columns(Schedule)

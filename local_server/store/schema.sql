@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS promises (
 CREATE INDEX IF NOT EXISTS promises_due ON promises (timeout) WHERE state = 'PENDING';
 CREATE INDEX IF NOT EXISTS promises_children ON promises (parent) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS promises_roots ON promises (sort, id) WHERE parent IS NULL;
+CREATE INDEX IF NOT EXISTS promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL;
 
 -- A function asked for a promise that another had created before: the call graph is no tree there.
 CREATE TABLE IF NOT EXISTS shared_children (
@@ -42,6 +43,11 @@ CREATE TABLE IF NOT EXISTS callbacks (
 
 -- Completed promises of which tasks are still to be ended, or callbacks to become tasks: more than one turn takes.
 CREATE TABLE IF NOT EXISTS unsettled (
+    promise TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
+-- Promises that were removed, below which there may be others to remove: more than one turn takes.
+CREATE TABLE IF NOT EXISTS removed (
     promise TEXT PRIMARY KEY
 ) WITHOUT ROWID;
 
@@ -100,9 +106,11 @@ CREATE TABLE IF NOT EXISTS schedules (
 );
 CREATE INDEX IF NOT EXISTS schedules_due ON schedules (next_run_time);
 
--- The operating system's process behind each worker on this machine, so that a restarted server can tell who is gone.
+-- The operating system's process behind each worker on the server's machine, so that the next server there can tell who
+-- is gone.
 CREATE TABLE IF NOT EXISTS processes (
     recipient TEXT PRIMARY KEY,         -- "group/id"
     pid INTEGER NOT NULL,
-    started REAL NOT NULL               -- seconds since the epoch, as the operating system tells: tells reused pids apart
+    started REAL NOT NULL,              -- seconds since the epoch, as the operating system tells: tells reused pids apart
+    machine TEXT NOT NULL               -- on which the pid means something
 ) WITHOUT ROWID;

@@ -1,15 +1,15 @@
 """The SQL of searches: by a pattern for the id, by state, by tags; from the newest on, or by the index of ids."""
 
-import sqlite3
 from typing import Any, NamedTuple
 
 from local_server.model import Promise, PromiseState, Schedule
+from local_server.store.engines import Database
 from local_server.store.rows import PROMISE, SCHEDULE, as_promise, as_schedule
 
 SLICE = "sort < :below AND sort >= :below - :depth"
-MATCHES = """id LIKE :like ESCAPE '\\'
-    AND (:wanted IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
-        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value)))"""
+HAS_TAGS = """NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
+        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value))"""
+MATCHES = f"""id LIKE :like ESCAPE '\\' AND (CAST(:wanted AS TEXT) IS NULL OR {HAS_TAGS})"""
 IN_STATE = "(:any OR state IN (:s0, :s1, :s2))"
 IDS = "id >= :first AND id < :end"
 
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
 class Searches:
     """Searches over the connection of the store. Each reads a slice, however few there are that match."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
 
     def promises(self, wanted: Wanted, below: int, depth: int, limit: int) -> list[tuple[int, Promise]]:

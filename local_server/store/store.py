@@ -1,4 +1,4 @@
-"""The store: the SQL of the rules, over one SQLite connection that only the loop's thread uses.
+"""The store: the SQL of the rules, over one connection that only the loop's thread uses.
 
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
 
@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
-from local_server.model import DEATH, Callback, Promise, Schedule, Task
-from local_server.store.database import Log, Place, connect
+from local_server.model import Callback, Promise, Schedule, Task
+from local_server.store.database import connect
+from local_server.store.engines import Database
+from local_server.store.removals import Removals
 from local_server.store.rows import (
     CALLBACK,
     PROMISE,
@@ -34,8 +36,9 @@ CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "rec
             "completed_on")  # fmt: skip
 SELECT_PROMISE = f"SELECT {PROMISE} FROM promises WHERE id = :id"
 SELECT_TASK = f"SELECT {TASK} FROM tasks WHERE id = :id"
-INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, ?)"
-INSERT_CALLBACK = f"INSERT OR IGNORE INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})"
+INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, :parent)"
+INSERT_CALLBACK = f"""INSERT INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})
+    ON CONFLICT DO NOTHING RETURNING 1"""
 INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
 UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
@@ -44,32 +47,33 @@ LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
 class Store:
-    """Promises, callbacks, tasks and schedules in one SQLite database."""
+    """Promises, callbacks, tasks and schedules in one database."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or create the database; ``None`` keeps it in memory.
+    def __init__(self, where: Path | Database | None) -> None:
+        """Open or create the database.
+
+        Args:
+            where: an SQLite file; None: SQLite in memory; or a connection, with our tables.
 
         Raises:
             StoreError: the file cannot be used; the message says why.
         """
-        self.db = connect(path)
-        self._place = Place(path)
-        self._log = Log(path, self.db)
+        self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
+        self.removals = Removals(self.db)
         self._before = 0  # changes at the beginning of the transaction
         self._passing = 0  # those since then that need no sync of their own
-        self._to_sync = False  # something that lasts was committed, or is about to be
+        self._lasting = False  # something that lasts was committed, or is about to be
         self.behind = False  # something was committed and not synced
 
     def close(self) -> None:
         """Close the database; what is committed is in the one file then."""
-        self._log.close()
         self.db.close()
 
     def begin(self) -> None:
         """Open a transaction, in place of one that is still open."""
         self.rollback()
         self._before, self._passing = self.changes, 0
-        self.db.execute("BEGIN")
+        self.db.begin()
 
     def commit(self) -> None:
         """Make the transaction durable, unless all it wrote may pass.
@@ -79,22 +83,35 @@ class Store:
             StoreUnsyncedError: it is committed, and may be lost; the next one syncs both.
         """
         if self.wrote:
-            self._place.check()
+            self.db.check()
+            self._lasting |= self.changes - self._before > self._passing
+        if self.db.commit(lasting=self._lasting):
+            self._lasting = self.behind = False
+        elif self.wrote:
             self.behind = True
-            self._to_sync |= self.changes - self._before > self._passing
-        self.db.execute("COMMIT")
-        if self._to_sync:
-            self._log.sync()
-            self._to_sync = self.behind = False
 
     def keep(self) -> None:
         """Let this transaction be synced, and with it all before, whatever it writes."""
-        self._to_sync = True
+        self._lasting = True
+
+    def _pass(self, sql: str, values: dict[str, Any]) -> None:
+        """Write what needs no sync of its own."""
+        before = self.changes
+        self.db.execute(sql, values)
+        self._passing += self.changes - before
 
     def rollback(self) -> None:
-        """Take the transaction back, unless SQLite has done so itself."""
+        """Take the transaction back, unless the database has done so itself."""
         if self.db.in_transaction:
-            self.db.execute("ROLLBACK")
+            self.db.rollback()
+
+    def unsure(self) -> bool:
+        """Tell whether the last fault may be that of another request of the turn; the next turn will tell which."""
+        return self.db.unsure()
+
+    def shrink(self) -> bool:
+        """Give a few unused pages of the file back; return whether there are more."""
+        return self.db.shrink()
 
     @property
     def wrote(self) -> bool:
@@ -118,23 +135,21 @@ class Store:
 
     def insert_promise(self, promise: Promise, parent: str | None) -> None:
         """Add a pending promise."""
-        self.db.execute(INSERT_PROMISE, (*astuple(promise), parent))
+        self.db.execute(INSERT_PROMISE, asdict(promise) | {"parent": parent})
 
     def complete_promise(self, promise: Promise, *, by_clock: bool) -> None:
         """Write the completion; one by the clock may pass, since it would come again."""
-        rows = self.db.execute(
+        (self._pass if by_clock else self.db.execute)(
             """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
                 idempotency_key_for_complete = :idempotency_key_for_complete WHERE id = :id""",
             asdict(promise),
-        ).rowcount
-        if by_clock:
-            self._passing += rows
+        )
 
     def share_child(self, parent: str, child: str) -> None:
         """Note that the function behind ``parent`` asked for a promise that is another's child, or a root."""
         self.db.execute(
-            """INSERT OR IGNORE INTO shared_children SELECT :parent, id FROM promises
-                WHERE id = :child AND id <> :parent AND parent IS NOT :parent""",
+            """INSERT INTO shared_children SELECT :parent, id FROM promises
+                WHERE id = :child AND id <> :parent AND parent IS DISTINCT FROM :parent ON CONFLICT DO NOTHING""",
             {"parent": parent, "child": child},
         )
 
@@ -154,7 +169,11 @@ class Store:
 
     def insert_callback(self, callback: Callback) -> bool:
         """Add it; return False when the promise has one of that id, which then stays as it is."""
-        return self.db.execute(INSERT_CALLBACK, astuple(callback)).rowcount == 1
+        return bool(self.db.execute(INSERT_CALLBACK, asdict(callback)).fetchall())
+
+    def waits(self, root: str) -> bool:
+        """Tell whether the function of a promise waits for another; reads all who wait, so only for a rare question."""
+        return self._one("SELECT 1 FROM callbacks WHERE root = :root AND kind = 'resume'", root=root) is not None
 
     def take_callbacks(self, promise_id: str, limit: int) -> list[Callback]:
         """Remove callbacks of a promise, the first by their ids; return them."""
@@ -172,7 +191,7 @@ class Store:
 
     def add_unsettled(self, promise_id: str) -> None:
         """Note a completed promise with more tasks or callbacks than one turn takes."""
-        self.db.execute("INSERT OR IGNORE INTO unsettled VALUES (:id)", {"id": promise_id})
+        self.db.execute("INSERT INTO unsettled VALUES (:id) ON CONFLICT DO NOTHING", {"id": promise_id})
 
     def unsettled(self) -> str | None:
         """Return one of these."""
@@ -192,13 +211,11 @@ class Store:
 
     def insert_task(self, task: Task) -> None:
         """Add a task."""
-        self.db.execute(INSERT_TASK, astuple(task))
+        self.db.execute(INSERT_TASK, asdict(task))
 
     def update_task(self, task: Task) -> None:
         """Write all that changes in a task."""
-        rows = self.db.execute(UPDATE_TASK, asdict(task)).rowcount
-        if task.state in HELD:
-            self._passing += rows
+        (self._pass if task.state in HELD else self.db.execute)(UPDATE_TASK, asdict(task))
 
     def insert_lost_claim(self, task: Task, now: int, reason: str) -> None:
         """Keep the claim of a task that is lost, before it is given to another."""
@@ -210,9 +227,10 @@ class Store:
     def _tasks(self, where: str, **values: object) -> list[Task]:
         return [as_task(row) for row in self.db.execute(f"SELECT {TASK} FROM tasks WHERE {where}", values)]
 
-    def live_tasks(self, root: str, limit: int) -> list[Task]:
-        """Return the unfinished tasks of a root promise, the oldest first."""
-        return self._tasks(f"root = :root AND {LIVE} ORDER BY sort LIMIT :limit", root=root, limit=limit)
+    def live_tasks(self, root: str, limit: int, but: str = "") -> list[Task]:
+        """Return the unfinished tasks of a root promise but those of one kind, the oldest first."""
+        where = f"root = :root AND {LIVE} AND kind <> :but ORDER BY sort LIMIT :limit"
+        return self._tasks(where, root=root, but=but, limit=limit)
 
     def running(self, root: str, waiting: str) -> bool:
         """Tell whether another task of that root than the waiting one is sent or claimed."""
@@ -261,17 +279,16 @@ class Store:
 
     def set_deadline(self, task_id: str, deadline: int) -> None:
         """Move the deadline of a task that is sent or claimed."""
-        sql = "UPDATE tasks SET deadline = :deadline WHERE id = :id"
-        self._passing += self.db.execute(sql, {"id": task_id, "deadline": deadline}).rowcount
+        self._pass("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
 
     def claimed_by(self, process: str) -> list[Task]:
         """Return what a process has claimed."""
         return self._tasks("process = :process AND state = 'CLAIMED'", process=process)
 
-    def deaths(self, task_id: str) -> int:
-        """Return how often a task was lost by the death of its holder."""
-        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE :death"
-        return int(self._one(sql, id=task_id, death=f"{DEATH}%")[0])
+    def losses(self, task_id: str, reason: str) -> int:
+        """Return how often a task was lost for a reason that begins so."""
+        sql = "SELECT count(*) FROM lost_claims WHERE task = :id AND reason LIKE :reason"
+        return int(self._one(sql, id=task_id, reason=f"{reason}%")[0])
 
     # schedules
 
@@ -282,7 +299,7 @@ class Store:
 
     def insert_schedule(self, schedule: Schedule) -> None:
         """Add a schedule."""
-        self.db.execute(INSERT_SCHEDULE, astuple(schedule))
+        self.db.execute(INSERT_SCHEDULE, asdict(schedule))
 
     def advance_schedule(self, schedule_id: str, last_run_time: int, next_run_time: int) -> None:
         """Note a run."""
@@ -293,7 +310,7 @@ class Store:
 
     def delete_schedule(self, schedule_id: str) -> bool:
         """Remove it; return False when there is none of that id."""
-        return self.db.execute("DELETE FROM schedules WHERE id = :id", {"id": schedule_id}).rowcount == 1
+        return bool(self.db.execute("DELETE FROM schedules WHERE id = :id RETURNING 1", {"id": schedule_id}).fetchall())
 
     def due_schedules(self, now: int, limit: int) -> list[Schedule]:
         """Return the schedules whose next run is due, the earliest first."""
@@ -305,15 +322,17 @@ class Store:
 
     # processes and deadlines
 
-    def processes(self) -> Iterator[tuple[str, int, float]]:
-        """Return (recipient, pid, started) of the workers whose process was known."""
-        yield from self.db.execute("SELECT recipient, pid, started FROM processes").fetchall()
+    def processes(self, machine: str) -> Iterator[tuple[str, int, float]]:
+        """Return (recipient, pid, started) of the workers whose process was known on this machine."""
+        sql = "SELECT recipient, pid, started FROM processes WHERE machine = :machine"
+        yield from self.db.execute(sql, {"machine": machine}).fetchall()
 
-    def set_process(self, recipient: str, pid: int, started: float) -> None:
+    def set_process(self, recipient: str, pid: int, started: float, machine: str) -> None:
         """Remember the process behind a worker."""
         self.db.execute(
-            "INSERT OR REPLACE INTO processes VALUES (:recipient, :pid, :started)",
-            {"recipient": recipient, "pid": pid, "started": started},
+            """INSERT INTO processes VALUES (:recipient, :pid, :started, :machine)
+                ON CONFLICT (recipient) DO UPDATE SET pid = :pid, started = :started, machine = :machine""",
+            {"recipient": recipient, "pid": pid, "started": started, "machine": machine},
         )
 
     def forget_process(self, recipient: str) -> None:
@@ -326,6 +345,6 @@ class Store:
             """SELECT min(at), (SELECT min(deadline) FROM tasks WHERE deadline IS NOT NULL) FROM (
                 SELECT min(timeout) AS at FROM promises WHERE state = 'PENDING'
                 UNION ALL SELECT min(not_before) FROM tasks WHERE not_before IS NOT NULL
-                UNION ALL SELECT min(next_run_time) FROM schedules)"""
+                UNION ALL SELECT min(next_run_time) FROM schedules) AS due"""
         )
         return wall, mono

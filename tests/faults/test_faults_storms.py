@@ -12,12 +12,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import held_port
 from fault_examples import Calculator, Factorial, Services
 from fault_plan import plan
 from fault_run import FaultRun
 
-from local_server.testing import Child
+from local_server.testing import Child, held_port
 
 # One of each example, with a planned restart of the server.
 SHORT = [39, 10, 38]

@@ -16,7 +16,7 @@ from wire_client import FAR, Wire, until
 
 from local_server.testing import Child, LocalServer
 
-QUICK = "HEAD_TIME=0.5 BODY_TIME=0.5 IDLE_TIME=0.5 SEND_TIME=0.5 LINGER_TIME=0.1 TICK=0.05 APART=0.1"
+QUICK = "HEAD_TIME=0.5 BODY_TIME=0.5 IDLE_TIME=0.5 SEND_TIME=0.5 LINGER_TIME=0.1 LOOK_EVERY=0.05 APART=0.1"
 MB = 2**20
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
 Start = Callable[..., Wire]

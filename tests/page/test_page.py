@@ -3,90 +3,21 @@
 import json
 import re
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 
-import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from page_stage import Insert, Start, create, resolve, row, run_of
+from playwright.sync_api import Page, expect
 
-from local_server.store.store import Store
-from local_server.testing import Child, LocalServer
-
-Start = Callable[..., Child]
-Insert = Callable[[Iterator[tuple[str, str, str | None]]], None]
-expect.set_options(timeout=15_000)  # ms; nothing here takes that long, but the machine may be busy
+from local_server.testing import LocalServer
 
 
-@pytest.fixture
-def page(chromium: Browser, server: LocalServer) -> Iterator[Page]:
-    """The page of the test's server in a fresh profile; a script that fails, or breaks the policy, fails the test."""
-    context = chromium.new_context(viewport={"width": 1360, "height": 800})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-    page.goto(server.url)
-    yield page
-    context.close()
-    assert not faults
-
-
-def create(
-    server: LocalServer, promise_id: str, *, parent: str | None = None, param: object = None, **tags: str
-) -> None:
-    """Create a promise as the SDK does; it waits for ever, since nobody serves it."""
-    tags = {key.replace("_", ":"): text for key, text in tags.items()}
-    if parent is not None:
-        tags["resonate:parent"] = parent
-    body = {
-        "id": promise_id,
-        "timeout": 2**50,
-        "tags": tags,
-        "param": {"data": b64encode(json.dumps(param).encode()).decode()},
-    }
-    answer = requests.post(f"{server.url}/promises", json=body, headers={"Idempotency-Key": "key"}, timeout=10)
-    answer.raise_for_status()
-
-
-def resolve(server: LocalServer, promise_id: str) -> None:
-    requests.patch(f"{server.url}/promises/{promise_id}", json={"state": "RESOLVED"}, timeout=10).raise_for_status()
-
-
-@pytest.fixture
-def insert(server: LocalServer, tmp_path: Path) -> Insert:
-    """Put promises (id, state, parent) into the database of the server, which is started anew."""
-
-    def insert(rows: Iterator[tuple[str, str, str | None]]) -> None:
-        server.stop()
-        store = Store(tmp_path / "resonate.db")
-        store.begin()
-        store.db.executemany(
-            """INSERT INTO promises (id, state, parent, param, value, timeout, created_on, completed_on)
-                SELECT value ->> 0, value ->> 1, value ->> 2, '{}', '{}', 1 << 50, 1000,
-                    iif(value ->> 1 = 'PENDING', NULL, 2000) FROM (SELECT ? AS value)""",
-            ([json.dumps(row)] for row in rows),
-        )
-        store.commit()
-        store.close()
-        server.start()
-
-    return insert
-
-
-def row(page: Page, promise_id: str) -> Locator:
-    return page.locator(f"#rows [role=row][data-id={json.dumps(promise_id)}]").first
-
-
-def run_of(page: Page, promise_id: str) -> Locator:
-    return page.locator(f"#root-list li[data-id={json.dumps(promise_id)}] button")
-
-
-def test_empty_page_tells_the_first_command(page: Page) -> None:
-    expect(page.locator("#empty")).to_contain_text("uv run demo")
+def test_empty_page_tells_commands_that_lead_to_this_server(page: Page, server: LocalServer) -> None:
+    ports = " ".join(f"{name}={port}" for name, port in server.env.items() if "PORT" in name)
+    expect(page.locator("#empty pre")).to_have_text(
+        [f"export {ports}", "uv run factorial_worker.py --delay 1", "uv run factorial_client.py 10"]
+    )
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#workers")).to_contain_text("No worker is connected.")
 
@@ -186,9 +117,9 @@ def test_search_filter_and_pages_find_a_promise_among_100_000(page: Page, server
     page.get_by_label("Search by id").fill("JOB-4242")
     expect(runs).to_have_count(11)  # job-4242 and job-42420 to job-42429
     page.get_by_label("Search by id").fill("")
-    page.get_by_label("State").select_option("pending")
+    page.get_by_role("radio", name="pending").check()
     expect(runs).to_have_count(2)
-    page.get_by_label("State").select_option("rejected")
+    page.get_by_role("radio", name="failed").check()
     expect(page.locator("#root-note")).to_have_text("No run fits.")
 
 

@@ -14,6 +14,7 @@ def test_nothing_comes_from_elsewhere_and_every_answer_is_strict(server: LocalSe
         "",
         "ui/main.js",
         "ui/lib.js",
+        "ui/words.js",
         "ui/style.css",
         "ui/icon.svg",
         "ui/roots",
@@ -53,7 +54,8 @@ def test_rules_for_who_may_ask_hold_for_the_page(server: LocalServer, tmp_path: 
     ("query", "expected"),
     [
         ("state=odd", "state: found 'odd'; expected one of pending, resolved, rejected"),
-        ("limit=51", "limit: found '51'; expected an integer from 1 to 50"),
+        ("limit=201", "limit: found '201'; expected an integer from 1 to 200"),
+        ("since=-1", "since: found '-1'; expected an integer from 0 to"),
         ("below=x", "below: found 'x'; expected an integer from 1 to"),
     ],
 )

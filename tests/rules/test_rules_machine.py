@@ -185,7 +185,7 @@ class Rules(RuleBasedStateMachine):
         for task, (recipient, counter, until) in self.messages.items():
             if recipient == name:
                 self.messages[task] = (recipient, counter, min(until, soon))
-        if self.stage.worker(name).process is None:
+        if self.stage.worker(name).os_process is None:
             for task, (process, counter, ttl, until) in self.leases.items():
                 if process == name.split("/")[1]:
                     self.leases[task] = (process, counter, ttl, min(until, self.stage.mono + HEARTBEAT_WITHIN))

@@ -5,7 +5,7 @@ from rules_stage import ANY, PROCESS, START, Message, Stage, refused, sent, work
 from local_server import errors
 from local_server.rules import promises
 from local_server.rules.dispatch import NOTIFY_WITHIN, SETTLE_AFTER
-from local_server.rules.workers import WINDOW
+from local_server.rules.workers import NOTICES, WINDOW
 
 
 def subscribed(stage: Stage, recv: str = "poll://uni@g/c") -> None:
@@ -112,6 +112,48 @@ def test_notifications_are_sent_to_one_with_a_full_window(stage: Stage) -> None:
     assert stream.messages[WINDOW:] == NOTIFIED
 
 
+def many_subscribed(stage: Stage, recv: str = "poll://uni@g/c") -> None:
+    """Let a client wait for two windows of promises and one more, which all have completed."""
+    with stage.turn():
+        for n in range(2 * NOTICES + 1):
+            stage.create(f"p{n}")
+            stage.call_back(f"p{n}", "notify", "s", recv)
+    for n in range(2 * NOTICES + 1):
+        stage.complete(f"p{n}")
+
+
+def test_a_client_that_comes_back_is_sent_a_window_of_notifications_and_more_once_these_have_arrived(
+    stage: Stage,
+) -> None:
+    many_subscribed(stage)
+    stream = stage.connect("g/c")
+    assert [message.promise for message in stream.messages] == [f"p{n}" for n in range(NOTICES)]
+    stream.unsent = 1
+    stage.advance(10 * SETTLE_AFTER)
+    assert len(stream.messages) == NOTICES
+    stream.unsent = 0
+    stage.advance(3 * SETTLE_AFTER)
+    assert [message.promise for message in stream.messages] == [f"p{n}" for n in range(2 * NOTICES + 1)]
+    assert {task.state for task in stage.tasks().values()} == {"COMPLETED"}
+
+
+def test_members_of_a_group_share_the_notifications_that_any_of_them_may_get(stage: Stage) -> None:
+    streams = [stage.connect("g/one"), stage.connect("g/two")]
+    many_subscribed(stage, "poll://any@g")
+    assert [len(stream.messages) for stream in streams] == [NOTICES, NOTICES]
+    stage.advance(SETTLE_AFTER)
+    assert sorted(len(stream.messages) for stream in streams) == [NOTICES, NOTICES + 1]
+
+
+def test_notifications_of_a_stream_that_closes_are_sent_on_the_next_one_each_once(stage: Stage) -> None:
+    many_subscribed(stage)
+    stage.connect("g/c")
+    stage.disconnect("g/c")
+    stream = stage.connect("g/c")
+    stage.advance(3 * SETTLE_AFTER)
+    assert sorted(str(message.promise) for message in stream.messages) == sorted(stage.promises())
+
+
 def test_a_subscription_to_what_has_ended_is_answered_and_sends_nothing(stage: Stage) -> None:
     stream = stage.connect("g/c")
     stage.create("p", timeout=START)
@@ -163,3 +205,13 @@ def test_a_root_with_thousands_of_tasks_ends_them_over_many_turns(stage: Stage) 
         stage.sweep()
     assert {task.state for task in stage.tasks().values()} == {"COMPLETED"}
     assert stage.store.unsettled() is None
+
+
+def test_everybody_is_told_of_an_end_however_many_turns_that_takes(stage: Stage) -> None:
+    stage.create("p")
+    for number in range(200):
+        stage.call_back("p", "notify", f"s{number}", f"poll://uni@c/{number}")
+    stage.complete("p")
+    while stage.store.unsettled() is not None:
+        stage.sweep()
+    assert [task.state for task in stage.tasks().values()] == ["INIT"] * 200  # each waits for its client

@@ -190,10 +190,12 @@ def test_workers_and_what_waits_for_one_are_listed(server: LocalServer, factoria
 
 def test_cancel_ends_a_pending_promise_and_no_other(server: LocalServer, run: Run) -> None:
     create(server, "job")
-    assert run("cancel", "job").output == "job is canceled"
+    assert run("cancel", "job", "--yes").output == "job is canceled"
     assert requests.get(f"{server.url}/promises/job", timeout=10).json()["state"] == "REJECTED_CANCELED"
     again = run("cancel", "job", status=1)
     assert again.lines[0].startswith("Error: The promise has already been canceled: promise job: found it")
+    (line,) = again.lines
+    assert re.search(r"it was canceled at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", line)
 
 
 @pytest.mark.parametrize("command", ["tree", "cancel"])
@@ -244,3 +246,14 @@ def test_a_server_without_the_page_is_asked_by_the_wire_alone(server: LocalServe
     assert run("promises", "--server", bare).lines[0].startswith("◌ second")
     output = run("workers", "--server", bare, status=1).output
     assert output == f"Error: {bare} does not tell who works for it; the local server of this project does"
+
+
+def test_an_error_is_told_by_its_type_and_message_also_without_a_page(run: Run, server: LocalServer, bare: str) -> None:
+    requests.post(f"{server.url}/promises", json={"id": "failed-1", "timeout": 2**50}, timeout=10).raise_for_status()
+    made = '{"py/reduce": [{"py/type": "builtins.ValueError"}, {"py/tuple": ["no stock"]}]}'
+    data = b64encode(b'{"__error__": "no stock"}').decode()
+    body = {"state": "REJECTED", "value": {"data": data, "headers": {"resonate:format-py": made}}}
+    requests.patch(f"{server.url}/promises/failed-1", json=body, timeout=10).raise_for_status()
+    for url in (server.url, bare):
+        lines = run("tree", "failed-1", "--server", url).lines
+        assert re.fullmatch(r"✘ failed-1  ValueError: no stock  \d+ ms  rejected", lines[0]), lines

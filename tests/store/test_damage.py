@@ -41,7 +41,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for n in range(200):
         stage.create(f"p{n}", invoke="poll://any@g", timeout=10**14)
     stage.store.begin()
-    stage.store.set_process("g/gone", 1, 0.0)
+    stage.store.set_process("g/gone", 1, 0.0, "here")
     stage.store.commit()
     stage.store.close()
     stage = Stage(folders["stopped"] / "db")

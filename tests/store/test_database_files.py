@@ -71,7 +71,7 @@ UNUSABLE = {
         lambda db: current(db, "CREATE TRIGGER t DELETE ON tasks BEGIN DELETE FROM promises; END"), "trigger t",
     ),
     "a process without a name": (
-        lambda db: current(db, "INSERT INTO processes VALUES ('ga', 5, 1.5)"), "damaged .1 rows of table processes",
+        lambda db: current(db, "INSERT INTO processes VALUES ('ga', 5, 1.5, '')"), "damaged .1 rows of table processes",
     ),
     "text": (lambda db: db.write_text("This is a text that nobody should overwrite. " * 100), "not a database"),
     "cut": (lambda db: os.truncate(current(db, ""), 50_000), "malformed|damaged"),
@@ -130,7 +130,7 @@ def test_a_new_or_empty_file_gets_the_current_version(tmp_path: Path, content: b
 def test_a_file_without_a_version_is_migrated_with_a_backup_beside_it(tmp_path: Path) -> None:
     version_0(tmp_path / "db")
     store = Store(tmp_path / "db")
-    assert list(store.processes()) == [("g/a", 5, 1.5)]
+    assert store.db.execute("SELECT * FROM processes").fetchall() == [("g/a", 5, 1.5, "")]
     store.close()
     assert sorted(files(tmp_path)) == ["db", "db.version-0.backup"]
     with closing(sqlite3.connect(tmp_path / "db")) as db:
@@ -149,7 +149,7 @@ def test_a_log_that_was_left_is_migrated_too(tmp_path: Path) -> None:
         db.commit()
         shutil.copytree(work, folder)
     store = Store(folder / "db")
-    assert [row[0] for row in store.processes()] == ["g/a", "g/b"]
+    assert [row[0] for row in store.processes("")] == ["g/a", "g/b"]
     store.close()
 
 
@@ -233,7 +233,7 @@ def test_check_names_the_process_of_a_server_that_has_the_file(server: LocalServ
 def test_check_tells_each_damage_in_a_line(tmp_path: Path) -> None:
     store = Store(tmp_path / "db")
     for number in range(100):
-        store.set_process(f"g/{number}", number + 1, 1.0)
+        store.set_process(f"g/{number}", number + 1, 1.0, "here")
     store.close()
     make(tmp_path / "db", "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'tasks_due'")
     result = check(tmp_path / "db")

@@ -15,14 +15,14 @@ from wire_client import FAR, Wire, code, until
 from local_server import errors
 from local_server.model import Promise
 from local_server.rules import tasks
-from local_server.store import database
+from local_server.store import database, log
 from local_server.testing import Child, LocalServer
 
 # A server; its arguments are a folder for the copies, and then its own.
 COPYING = """
 import os, pathlib, shutil, sys, time
 from local_server.cli import main
-from local_server.store import database
+from local_server.store import database, log
 
 disk, db = pathlib.Path(sys.argv.pop(1)), pathlib.Path(sys.argv[2])
 
@@ -37,7 +37,7 @@ def sync(file):
         shutil.copy(path, part)
     part.rename(disk / f"copy-{time.monotonic_ns():020}")  # at once: this process may be killed at any moment
 
-database._sync = sync
+log._sync = sync
 main()
 """
 
@@ -51,7 +51,7 @@ class Power:
         monkeypatch.setattr(database, "LOG_BYTES", 0)  # a log that starts small is copied sooner
         self.stage = Stage(folder / "db")
         self._copy(0)
-        monkeypatch.setattr(database, "_sync", self._copy)
+        monkeypatch.setattr(log, "_sync", self._copy)
 
     def _copy(self, _: int) -> None:
         self.syncs += 1

@@ -63,7 +63,7 @@ def everything_once(stage: Stage) -> None:
     stage.create("r", key="k", invoke="poll://any@g", parent="p")
     stage.create("r", key="k", parent="q")
     stage.connect("g/a", OsProcess(1, 0.0))
-    stage.store.set_process("g/a", 1, 0.0)
+    stage.store.set_process("g/a", 1, 0.0, "here")
     stage.claim("__invoke:r", process="a")
     stage.do(tasks.heartbeat, "a")
     for leaf in ("x", "y", "z"):

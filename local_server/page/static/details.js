@@ -1,6 +1,8 @@
-// Everything about one promise, and its one action: cancel it.
+// Everything about one promise: why it waits or failed, what is stored, and what can be done to it.
 
-import { $, calls, duration, h, moment, now, request, short, stateClass, stateIcon, stateText, workerClass } from "/ui/lib.js";
+import * as actions from "/ui/actions.js";
+import { $, calls, copier, failed, h, link, now, request, short, stateClass, stateIcon, stateText, until, workerClass } from "/ui/lib.js";
+import { duration, moment, pretty } from "/ui/words.js";
 
 const box = $("details");
 let shown = null; // id
@@ -44,48 +46,68 @@ export async function refresh(force = false) {
   draw(view);
 }
 
-function draw({ node, param, value, tags, keys, parents, callbacks, tasks }) {
+function draw({ node, why, by_hand: byHand, error, param, value, tags, keys, parents, callbacks, tasks }) {
   const focused = box.contains(document.activeElement) ? document.activeElement.dataset.name : null;
   const open = [...box.querySelectorAll("details")].map((one) => one.open);
+  const pending = node.state === "PENDING";
   const entries = [
     ["State", h("span", { class: stateClass(node.state) }, stateIcon(node.state)[0], ` ${stateText(node.state)}`)],
     ["Function", node.func ? h("code", {}, calls(node)) : calls(node)],
-    ["Where", node.state === "PENDING" ? node.where : ""],
-    ["Parameters", stored(param)],
-    [node.state === "RESOLVED" || node.state === "PENDING" ? "Value" : "Error", stored(value, node.state !== "RESOLVED")],
+    ["Parameters", stored(param, "the parameters")],
+    [failed(node) ? "Stored error" : "Value", pending && !value.size ? null : stored(value, "the value", failed(node))],
     ["Runs", runs(node)],
     ["Created", moment(node.created)],
     ["Completed", node.completed === undefined ? "" : `${moment(node.completed)}, after ${duration(node.completed - node.created)}`],
-    ["Times out", node.state === "PENDING" && node.timeout !== undefined ? moment(node.timeout) : ""],
-    ["Asked for by", items(parents, link)],
-    ["Waiting for it", items(callbacks, (one) => [one.kind === "resume" ? link(one.root) : "a client", ` at ${one.recv}`])],
+    ["Times out", pending && node.timeout !== undefined && node.kind !== "sleep" ? moment(node.timeout) : ""],
+    ["Asked for by", items(parents, (id) => link(id, choose))],
+    ["Waiting for it", items(callbacks, (one) => [one.kind === "resume" ? link(one.root, choose) : "a client", ` at ${one.recv}`])],
     ["Tasks", items(tasks, (one) => [h("code", {}, one.id), ` ${one.state.toLowerCase()}, counter ${one.counter}`, one.worker ? `, ${short(one.worker)}` : `, for ${one.recv}`])],
     ["Tags", pairs(tags)],
     ["Idempotency", pairs(Object.fromEntries(Object.entries(keys).filter(([, key]) => key !== null)))],
   ];
+  const button = (name, kind, act, text) => h("button", { type: "button", class: kind, "data-name": name, onclick: () => act(node.id) }, text);
   box.replaceChildren(
     h("div", { class: "top" },
-      h("h2", { id: "details-title" }, node.id),
-      node.state === "PENDING" ? h("button", { type: "button", class: "danger", "data-name": "cancel", onclick: () => cancel(node.id) }, "Cancel promise") : null,
-      h("button", { type: "button", "data-name": "close", onclick: hide }, "Close")),
-    h("p", { class: "error", role: "alert" }),
+      h("span", { class: "named" }, h("h2", { id: "details-title" }, node.id), copier("the id", () => node.id)),
+      h("span", { class: "buttons" },
+        byHand ? button("resolve", "primary", actions.resolve, "Resolve promise") : null,
+        pending ? button("cancel", "danger", actions.cancel, "Cancel promise") : null,
+        button("close", "", hide, "Close"))),
+    headline(node, why, error, value.large) ?? "",
     h("dl", {}, entries.filter(([, shown]) => shown).flatMap(([name, shown]) => [h("dt", {}, name), h("dd", {}, shown)])),
   );
   box.querySelectorAll("details").forEach((one, place) => (one.open = open[place] ?? false));
-  if (focused) (box.querySelector(`[data-name=${focused}]`) ?? box.querySelector("[data-name=close]")).focus();
+  if (focused) (box.querySelector(`[data-name="${focused}"]`) ?? box.querySelector("[data-name=close]")).focus();
 }
 
-const link = (id) => h("button", { type: "button", class: "link", onclick: () => choose(id) }, id);
 const items = (all, show) => (all.length ? h("ul", {}, all.map((one) => h("li", {}, show(one)))) : null);
 const pairs = (map) => items(Object.entries(map), ([name, text]) => h("code", {}, `${name} = ${text}`));
 
-/** Show a parameter or value as it is stored: its data as text, its headers below. */
-function stored(one, optional = false) {
-  if (one.large) return `${one.size.toLocaleString()} bytes, too many to show here: GET /promises/{id} has them`;
+/** Say first why it waits, or why it failed. */
+function headline(node, why, error, large) {
+  if (failed(node)) {
+    const said = { REJECTED_CANCELED: "It was canceled.", REJECTED_TIMEDOUT: `Nobody completed it in time: it had ${duration(node.timeout - node.created)}.` }[node.state];
+    const known = [error.type && h("strong", {}, error.type), error.type && error.message ? ": " : "", error.message];
+    return h("p", { id: "why", class: "failed" }, error.type || error.message ? known : said ?? (large ? "Its error is too large to be shown here." : "It was rejected with nothing that says why."));
+  }
+  if (!why.length) return null;
+  return h("ul", { id: "why" }, why.map((reason) => h("li", {},
+    reason.text,
+    (reason.promises ?? []).flatMap((id, place) => [place ? ", " : " ", link(id, choose)]),
+    reason.more ? " and more" : "",
+    reason.at === undefined ? "" : [" ", until(reason.at)],
+  )));
+}
+
+/** Show a parameter or value as it is stored, its JSON in lines, its headers below. */
+function stored(one, what, optional = false) {
+  if (one.large) return `${one.size.toLocaleString("en")} bytes, too many to show here: GET /promises/{id} has them`;
   const headers = Object.entries(one.headers);
   if (!one.size && !headers.length) return optional ? null : h("span", { class: "muted" }, "none");
   return [
-    one.size ? h("pre", { tabindex: "0" }, one.text ?? `${one.size} bytes, not text`) : h("span", { class: "muted" }, "none"),
+    !one.size ? h("span", { class: "muted" }, "none")
+      : one.text === null ? `${one.size} bytes, not text`
+      : h("div", { class: "stored" }, h("pre", { tabindex: "0" }, pretty(one.text)), copier(what, () => one.text)),
     headers.length ? h("details", {}, h("summary", {}, "headers"), h("pre", { tabindex: "0" }, headers.map(([name, text]) => `${name}: ${text}`).join("\n"))) : null,
   ];
 }
@@ -98,19 +120,4 @@ function runs(node) {
     const length = run.end === undefined ? `for ${duration(now() - run.start)} so far` : `for ${duration(run.end - run.start)}`;
     return [h("span", { class: `dot ${workerClass(run.worker)}`, "aria-hidden": "true" }), ` ${short(run.worker)} ${length}${after}`, run.lost ? h("span", { class: "error" }, ` lost: ${run.lost}`) : null];
   });
-}
-
-async function cancel(id) {
-  const dialog = $("confirm");
-  $("confirm-title").textContent = `Cancel ${id}?`;
-  dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  if (dialog.returnValue !== "cancel") return;
-  try {
-    await request(`/promises/${encodeURIComponent(id)}`, { method: "PATCH", body: JSON.stringify({ state: "REJECTED_CANCELED" }) });
-    if (shown === id) await refresh(true);
-  } catch (error) {
-    if (shown === id) box.querySelector("[role=alert]").textContent = error.message;
-  }
 }

@@ -1,4 +1,6 @@
-// What all parts of the page use: elements, icons, times, requests. Text enters the document as text only.
+// What all parts of the page use: elements, icons, the server's time, requests. Text enters the document as text only.
+
+import { moment, when } from "/ui/words.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -22,17 +24,21 @@ const STATES = {
 };
 export const stateClass = (state) => STATES[state]?.[0] ?? "pending";
 export const stateText = (state) => STATES[state]?.[1] ?? state;
+export const failed = (node) => node.state !== "PENDING" && node.state !== "RESOLVED";
 
-/** Make the shape of a state, with its name for those who do not see it. */
-export function stateIcon(state) {
+/** Make one of the shapes that index.html defines. */
+export function icon(name, kind = "") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  svg.setAttribute("class", `state ${stateClass(state)}`);
+  svg.setAttribute("class", kind);
   svg.setAttribute("aria-hidden", "true");
-  use.setAttribute("href", `#state-${stateClass(state)}`);
+  use.setAttribute("href", `#${name}`);
   svg.append(use);
-  return [svg, h("span", { class: "visually-hidden" }, stateText(state))];
+  return svg;
 }
+
+/** Make the shape of a state, with its name for those who do not see it. */
+export const stateIcon = (state) => [icon(`state-${stateClass(state)}`, `state ${stateClass(state)}`), h("span", { class: "visually-hidden" }, stateText(state))];
 
 /** Return the class that colours a worker, the same everywhere. */
 export function workerClass(name) {
@@ -45,26 +51,56 @@ export function workerClass(name) {
 export const short = (worker) =>
   worker.replace(/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/, "$1");
 
+/** Write an id into an element so that, where there is no room, its middle is left out: its end tells it apart. */
+export function putId(element, id, shown = id) {
+  if (element.dataset.shown === shown) return;
+  element.dataset.shown = shown;
+  const characters = [...shown];
+  const whole = characters.length <= 16;
+  const cut = whole ? 0 : characters.length - 10;
+  element.classList.toggle("whole", whole);
+  element.replaceChildren(...[characters.slice(0, cut), characters.slice(cut)].map((part, place) => h("span", { class: place ? "tail" : "head" }, part.join(""))));
+}
+
+/** Make a button that leads to a promise. */
+export const link = (id, choose) => h("button", { type: "button", class: "link", onclick: () => choose(id) }, id);
+
+/** Make a button that copies what `text` returns. */
+export function copier(what, text) {
+  const button = h("button", { type: "button", class: "copy", title: `Copy ${what}`, "aria-label": `Copy ${what}`, "data-name": `copy ${what}` }, icon("copy"));
+  button.addEventListener("click", () => copy(text(), what));
+  return button;
+}
+
+export async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.body.appendChild(h("textarea", { class: "visually-hidden", "aria-hidden": "true" })); // on plain http
+    area.value = text;
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  $("said").textContent = `Copied ${what}`;
+  clearTimeout(copy.timer);
+  copy.timer = setTimeout(() => ($("said").textContent = ""), 2000);
+}
+
 let offset = 0; // ms by which the server's clock is ahead of ours
 export const now = () => Date.now() + offset;
 
-export function duration(ms) {
-  if (ms < 0) ms = 0;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} m ${Math.floor((ms % 60_000) / 1000)} s`;
-  if (ms < 86_400_000) return `${Math.floor(ms / 3_600_000)} h ${Math.floor((ms % 3_600_000) / 60_000)} m`;
-  return `${Math.floor(ms / 86_400_000)} d ${Math.floor((ms % 86_400_000) / 3_600_000)} h`;
+/** Make the name of a moment, which counts down until it has come. */
+export const until = (ms) => h("time", { "data-until": ms, title: moment(ms) }, when(ms, now()));
+
+export function countDown() {
+  for (const element of document.querySelectorAll("[data-until]")) {
+    const text = when(Number(element.dataset.until), now());
+    if (element.textContent !== text) element.textContent = text;
+  }
 }
 
-export function moment(ms) {
-  const date = new Date(ms);
-  if (Number.isNaN(date.getTime())) return String(ms); // a time that no calendar has
-  const local = new Date(ms - date.getTimezoneOffset() * 60_000);
-  return Number.isNaN(local.getTime()) ? String(ms) : local.toISOString().replace("T", " ").replace("Z", "");
-}
-
-export const calls = (node) => (node.func ? `${node.func}(${node.args ?? ""})` : node.kind === "sleep" ? "sleep" : node.kind === "local" ? "local call" : "");
+export const calls = (node) => (node.func ? `${node.func}(${node.args ?? ""})` : { sleep: "a sleep", local: "a local call" }[node.kind] ?? "");
 
 /** Ask the server; an error carries the status and what the server says. */
 export async function request(path, options = {}) {

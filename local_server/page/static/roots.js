@@ -1,8 +1,10 @@
-// The list of roots: search, state, pages, and which one is chosen.
+// The list of roots: search, state, time, pages, and which one is chosen. What is asked for stands in the address, too.
 
-import { $, calls, duration, h, now, request, stateClass, stateIcon } from "/ui/lib.js";
+import { $, calls, failed, h, now, putId, request, stateClass, stateIcon } from "/ui/lib.js";
+import { ago, duration, moment } from "/ui/words.js";
 
 const list = $("root-list");
+const form = $("search").form;
 let trail = [0]; // where the shown page and those before it begin; 0: at the newest
 let older = 0;
 let shown = [];
@@ -13,12 +15,13 @@ let choose = () => {};
 export function start(onChoose) {
   choose = onChoose;
   let pause;
+  readAddress();
   $("search").addEventListener("input", () => {
     clearTimeout(pause);
     pause = setTimeout(fromNewest, 80);
   });
-  $("state").addEventListener("change", fromNewest);
-  $("search").form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", (event) => event.target.id !== "search" && fromNewest());
+  form.addEventListener("submit", (event) => event.preventDefault());
   $("older").addEventListener("click", () => turn(() => trail.push(older)));
   $("newer").addEventListener("click", () => turn(() => trail.pop()));
   list.addEventListener("keydown", (event) => {
@@ -30,7 +33,34 @@ export function start(onChoose) {
   });
 }
 
-const fromNewest = () => turn(() => (trail = [0]));
+const fields = () => ({ q: form.q.value.trim(), state: form.state.value, last: form.last.value, size: form.size.value });
+const plain = { q: "", state: "", last: "", size: "50" };
+
+function readAddress() {
+  const asked = new URLSearchParams(location.search);
+  for (const name of Object.keys(plain)) {
+    if (!asked.has(name)) continue;
+    form[name].value = asked.get(name);
+    if (form[name].value !== asked.get(name)) form[name].value = plain[name]; // no choice of ours
+  }
+}
+
+function writeAddress() {
+  const set = Object.entries(fields()).filter(([name, value]) => value !== plain[name]);
+  const query = new URLSearchParams(set).toString();
+  history.replaceState(null, "", `${location.pathname}${query && `?${query}`}${location.hash}`);
+}
+
+function fromNewest() {
+  writeAddress();
+  turn(() => (trail = [0]));
+}
+
+/** Show all runs again. */
+export function forget() {
+  for (const [name, value] of Object.entries(plain)) if (name !== "size") form[name].value = value;
+  fromNewest();
+}
 
 async function turn(change) {
   change();
@@ -38,11 +68,13 @@ async function turn(change) {
   list.scrollTop = 0;
 }
 
-/** Fetch the shown page again; returns whether anything is stored that fits the filter. */
+/** Fetch the shown page again. */
 export async function refresh() {
   const ask = ++asked;
   const below = trail.at(-1);
-  const query = new URLSearchParams({ q: $("search").value.trim(), state: $("state").value });
+  const { q, state, last, size } = fields();
+  const query = new URLSearchParams({ q, state, limit: size });
+  if (last) query.set("since", Math.floor(now() - Number(last) * 1000));
   if (below) query.set("below", below);
   const page = await request(`/ui/roots?${query}`);
   if (ask !== asked) return; // a newer question has been asked meanwhile
@@ -50,14 +82,40 @@ export async function refresh() {
   shown = page.exact ? [page.exact, ...page.roots] : page.roots;
   $("older").disabled = !(older && page.roots.length);
   $("newer").disabled = trail.length === 1;
-  const filtered = query.get("q") || query.get("state");
-  $("root-note").textContent = shown.length ? "" : filtered ? "No run fits." : below ? "No older runs." : "None yet.";
+  $("root-note").textContent = page.roots.length ? told(page, query)
+    : shown.length ? "" : filtering() && !below ? "No run fits." : below ? "No older runs." : "None yet.";
   render();
+  if (older) count(query, page, ask).catch(() => {});
+}
+
+const EVERY = 2000; // ms between two counts of the same
+let counted = {}; // {key, at, count, more}: how many follow the shown page
+
+/** Say which of how many runs are shown, as far as they are counted. */
+function told(page, query) {
+  const before = (trail.length - 1) * Number(query.get("limit"));
+  const number = (count, about = 1) => (Math.floor((before + count) / about) * about).toLocaleString("en");
+  const follow = !older ? { count: 0 } : counted.key === keyOf(query) ? counted : null;
+  const total = follow && page.roots.length + follow.count;
+  const place = older || before ? `${number(1)} to ${number(page.roots.length)}` : "";
+  return place + (follow ? `${place && " of "}${follow.more ? `${number(total, before + total < 1000 ? 1 : 1000)} or more` : number(total)} ${before + total === 1 ? "run" : "runs"}` : "");
+}
+
+const keyOf = (query) => ["q", "state", "limit"].map((name) => query.get(name)).join("\n") + form.last.value + trail.length;
+
+/** Count what follows the shown page, now and then; the list does not wait for it. */
+async function count(query, page, ask) {
+  const key = keyOf(query);
+  if (counted.key === key && performance.now() - counted.at < EVERY) return;
+  query.set("below", older);
+  const found = await request(`/ui/count?${query}`);
+  counted = { key, at: performance.now(), ...found };
+  if (ask === asked) $("root-note").textContent = told(page, query);
 }
 
 /** The newest root, if the list shows it. */
 export const newest = () => (trail.length === 1 && shown.length ? shown[0].id : null);
-export const filtering = () => Boolean($("search").value.trim() || $("state").value || trail.length > 1);
+export const filtering = () => Boolean(form.q.value.trim() || form.state.value || form.last.value || trail.length > 1);
 
 export function mark(id) {
   chosen = id;
@@ -92,22 +150,28 @@ function render() {
 }
 
 function fill(button, node) {
-  const [icon, text] = stateIcon(node.state);
-  button.title = node.id;
+  const [shape, text] = stateIcon(node.state);
+  const id = h("span", { class: "id", title: node.id });
+  putId(id, node.id);
   button.replaceChildren(
-    icon,
-    h("span", { class: "id" }, node.id),
-    h("span", { class: `when ${stateClass(node.state)}` }),
-    h("span", { class: "call" }, calls(node)),
+    shape,
+    id,
+    h("span", { class: `took ${stateClass(node.state)}` }),
+    h("span", { class: failed(node) ? "call error" : "call" }, (failed(node) && node.error) || calls(node)),
+    h("time", { title: `started ${moment(node.created)}` }),
     text,
   );
 }
 
-/** Count the time of what runs. */
+/** Count the time of what runs, and since when. */
 export function tick() {
   shown.forEach((node, place) => {
-    const when = list.children[place]?.querySelector(".when");
-    const text = duration((node.completed ?? now()) - node.created);
-    if (when && when.textContent !== text) when.textContent = text;
+    const item = list.children[place];
+    put(item?.querySelector(".took"), duration((node.completed ?? now()) - node.created));
+    put(item?.querySelector("time"), ago(now() - node.created));
   });
+}
+
+function put(element, text) {
+  if (element && element.textContent !== text) element.textContent = text;
 }

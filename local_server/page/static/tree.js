@@ -1,10 +1,14 @@
 // The call graph of one promise as a tree with time bars. Only the rows in sight are in the document.
 
-import { $, calls, duration, h, now, request, short, stateClass, stateIcon, workerClass } from "/ui/lib.js";
+import { $, calls, copy, failed, h, link, now, putId, request, stateClass, stateIcon } from "/ui/lib.js";
+import * as timeline from "/ui/timeline.js";
+import { duration, when } from "/ui/words.js";
 
 const DEEPEST = 5; // levels that are fully indented; deeper ones tell their level
 const SLIGHTLY = 20; // levels that are indented at all
 const SPARE = 6; // rows kept on either side of those in sight
+const NARROW = 640; // pixels up to which a row has two lines, as style.css says
+const CHARACTER = 7.6; // pixels of an id's characters
 const box = $("tree");
 const rows = $("rows");
 let root = null;
@@ -18,8 +22,12 @@ let inspect = () => {};
 
 export function start(onInspect) {
   inspect = onInspect;
+  timeline.start(render);
   box.addEventListener("scroll", render, { passive: true });
-  new ResizeObserver(render).observe(box);
+  new ResizeObserver(() => {
+    fitNames();
+    render();
+  }).observe(box);
   box.addEventListener("keydown", onKey);
   rows.addEventListener("click", (event) => {
     const place = Number(event.target.closest(".row")?.dataset.place ?? -1);
@@ -34,7 +42,8 @@ export function start(onInspect) {
   });
 }
 
-export const at = (place) => nodes[visible[place]];
+const at = (place) => nodes[visible[place]];
+const levelOf = (node) => node.level ?? 0;
 export const settled = () => nodes.length > 0 && nodes.every((node) => node.completed !== undefined);
 export const shownRoot = () => root;
 
@@ -45,8 +54,10 @@ export async function open(id) {
   visible = [];
   rows.replaceChildren(); // a click must not meet a row of the tree before
   limit = active = 0;
+  selected = null;
   folded.clear();
   box.scrollTop = 0;
+  timeline.all();
   await refresh(true);
 }
 
@@ -60,12 +71,17 @@ export async function refresh(force = false) {
   $("graph").hidden = false;
   $("more").hidden = !tree.more || limit >= 10_000;
   $("graph-title").textContent = id;
+  $("delete").hidden = tree.parent !== null;
+  $("part-of").replaceChildren(...(tree.parent === null ? [] : ["part of ", link(tree.parent, follow)]));
   layOut();
 }
 
-/** Leave the graph: there is none to show. */
-export function clear() {
-  root = null;
+let follow = () => {};
+export const onFollow = (choose) => (follow = choose);
+
+/** Leave the graph; `keep`: the promise may still come. */
+export function clear(keep = false) {
+  if (!keep) root = null;
   nodes = [];
   visible = [];
   rows.replaceChildren();
@@ -81,21 +97,49 @@ export function reveal(id) {
   return true;
 }
 
-const opens = (place) => (nodes[place + 1]?.level ?? 0) > (nodes[place].level ?? 0);
+const opens = (place) => levelOf(nodes[place + 1] ?? {}) > levelOf(nodes[place]);
 
 function layOut() {
   visible = [];
   let hidden = Infinity; // level below which all is folded away
   nodes.forEach((node, place) => {
-    const level = node.level ?? 0;
+    const level = levelOf(node);
     if (level > hidden) return;
     hidden = folded.has(node.id) && opens(place) ? level : Infinity;
     visible.push(place);
   });
-  active = Math.min(active, visible.length - 1);
+  active = Math.max(0, Math.min(active, visible.length - 1));
   box.setAttribute("aria-rowcount", visible.length + 1);
+  fitNames();
   summarise();
+  tellCause();
   render();
+}
+
+const indent = (level) => Math.min(level, DEEPEST) + Math.max(0, Math.min(level, SLIGHTLY) - DEEPEST) / 7;
+const whereabouts = (node) => (node.where === "sleeps" ? `sleeps until ${when(node.timeout, now())}` : node.where ?? "");
+const shownId = (node) => (node.id.startsWith(`${root}.`) && root.length > 16 ? `…${node.id.slice(root.length + 1)}` : node.id);
+
+/** Make the first columns as wide as what stands in them needs, but leave the rest its part. */
+function fitNames() {
+  let widest = 0;
+  let least = 0; // for the ends of the ids
+  let where = 0;
+  for (const place of visible) {
+    const node = nodes[place];
+    const words = Math.min(30, calls(node).length + Math.min(16, (node.result ?? node.error ?? "").length));
+    const before = indent(levelOf(node)) * 14 + (levelOf(node) > DEEPEST ? 40 : 0) + 64;
+    widest = Math.max(widest, before + (shownId(node).length + words) * CHARACTER);
+    least = Math.max(least, before + Math.min(shownId(node).length, 14) * CHARACTER);
+    where = Math.max(where, (node.where === "sleeps" ? 32 : (node.where ?? "").length) * 6.8);
+  }
+  const pixels = (name, size) => box.style.setProperty(name, `${Math.round(size)}px`);
+  const width = box.clientWidth;
+  const room = width - 120 - Math.max(150, width * 0.25); // beside the gaps, the times and the timeline
+  where = Math.max(64, Math.min(where, width > NARROW ? room * 0.36 : width * 0.42));
+  pixels("--where", where);
+  pixels("--name", Math.max(least, Math.min(widest, room - where)));
+  pixels("--content", visible.length * rowHeight() + box.firstElementChild.offsetHeight + 2);
 }
 
 function summarise() {
@@ -112,6 +156,39 @@ function summarise() {
   if (workers.size) words.push(`${workers.size} ${workers.size === 1 ? "worker" : "workers"}`);
   if (again) words.push(`${again} taken over`);
   $("graph-summary").textContent = words.join(" · ");
+}
+
+/** Lead to the call that failed first below one that failed, or to those for which a pending one waits in the end. */
+function tellCause() {
+  const top = nodes[0];
+  let label = "";
+  let found = [];
+  if (failed(top)) {
+    label = "Failed: ";
+    const earlier = nodes.filter((node) => failed(node) && node.completed <= top.completed);
+    const first = Math.min(...earlier.map((node) => node.completed));
+    found = earlier.filter((node) => node.completed === first).sort((one, other) => levelOf(other) - levelOf(one)).slice(0, 1);
+    if (found[0] !== top) label = "Failed first: ";
+  } else if (top.state === "PENDING") {
+    label = "Now at: ";
+    const busy = new Set(); // levels above the row that is looked at on which a promise has a pending call
+    for (let place = nodes.length - 1; place >= 0; place--) {
+      const level = levelOf(nodes[place]);
+      const waits = busy.delete(level + 1);
+      for (const deeper of busy) if (deeper > level + 1) busy.delete(deeper);
+      if (nodes[place].state !== "PENDING") continue;
+      busy.add(level);
+      if (!waits && !nodes[place].again && place) found.push(nodes[place]);
+    }
+    found.reverse();
+  }
+  const key = JSON.stringify([label, root, found.slice(0, 3).map((node) => [node.id, node.where, node.error]), found.length]);
+  if ($("cause").dataset.key === key) return;
+  $("cause").dataset.key = key;
+  const told = found.slice(0, 3).flatMap((node, place) => [place ? ", " : label, node === top ? "" : link(node.id, reveal), ` ${node.error ?? node.where ?? ""}`]);
+  $("cause").replaceChildren(...told.map((one) => (typeof one === "string" ? h("span", {}, one) : one)), found.length > 3 ? ` and ${found.length - 3} more` : "");
+  $("cause").className = failed(top) ? "error" : "";
+  $("cause").hidden = !found.length || (found[0] === top && !top.error);
 }
 
 function fold(place, shut) {
@@ -136,7 +213,7 @@ export function deselect() {
   box.focus();
 }
 
-const rowHeight = () => parseFloat(getComputedStyle(box).getPropertyValue("--row"));
+const rowHeight = () => parseFloat(getComputedStyle(rows).getPropertyValue("--row"));
 
 function scrollTo(place) {
   const height = rowHeight();
@@ -147,13 +224,19 @@ function scrollTo(place) {
 }
 
 function onKey(event) {
+  if (!visible.length || event.ctrlKey || event.metaKey || event.altKey) return;
   const page = Math.max(1, Math.floor(box.clientHeight / rowHeight()) - 2);
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
-  if (!visible.length) return;
   if (step) active = Math.max(0, Math.min(visible.length - 1, active + step));
+  else if (event.shiftKey && event.key === "ArrowRight") timeline.pan(0.25);
+  else if (event.shiftKey && event.key === "ArrowLeft") timeline.pan(-0.25);
+  else if (event.key === "+") timeline.zoom(0.5);
+  else if (event.key === "-") timeline.zoom(2);
+  else if (event.key === "0") timeline.all();
+  else if (event.key === "c") copy(at(active).id, "the id");
   else if (event.key === "ArrowRight" && opens(visible[active])) fold(active, false);
   else if (event.key === "ArrowLeft" && opens(visible[active]) && !folded.has(at(active).id)) fold(active, true);
-  else if (event.key === "ArrowLeft") active = Math.max(0, visible.findLastIndex((place, index) => index < active && (nodes[place].level ?? 0) < (at(active).level ?? 0)));
+  else if (event.key === "ArrowLeft") active = Math.max(0, visible.findLastIndex((place, index) => index < active && levelOf(nodes[place]) < levelOf(at(active))));
   else if (event.key === "Enter" || event.key === " ") select(active);
   else return;
   event.preventDefault();
@@ -167,18 +250,16 @@ export function render() {
   const height = rowHeight();
   const first = Math.max(0, Math.floor(box.scrollTop / height) - SPARE);
   const last = Math.min(visible.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
-  const start = nodes[0].created;
   const running = nodes.some((node) => node.completed === undefined);
-  const end = running ? now() : nodes.reduce((latest, node) => Math.max(latest, node.completed), start);
-  const scale = { start, span: Math.max(end - start, 1), end };
+  const end = running ? now() : nodes.reduce((latest, node) => Math.max(latest, node.completed), nodes[0].created);
+  timeline.draw(nodes[0].created, end);
   rows.style.height = `${visible.length * height}px`;
   while (rows.children.length > Math.max(0, last - first)) rows.lastElementChild.remove();
   for (let place = first; place < last; place++) {
     const row = rows.children[place - first] ?? rows.appendChild(newRow());
-    fill(row, place, height, scale);
+    fill(row, place, height);
   }
   box.setAttribute("aria-activedescendant", `row-${active}`);
-  drawAxis(scale);
 }
 
 function newRow() {
@@ -195,9 +276,9 @@ function put(element, text) {
   element.hidden = !text;
 }
 
-function fill(row, place, height, scale) {
+function fill(row, place, height) {
   const node = at(place);
-  const level = node.level ?? 0;
+  const level = levelOf(node);
   const [name, where, time, bar] = row.children;
   const [foldButton, shape, depth, id, call, note, taken] = name.children;
   row.id = `row-${place}`;
@@ -212,61 +293,23 @@ function fill(row, place, height, scale) {
   if (opens(visible[place])) row.setAttribute("aria-expanded", !closed);
   else row.removeAttribute("aria-expanded");
   foldButton.className = `fold${opens(visible[place]) ? (closed ? " closed" : "") : " none"}`;
-  name.style.paddingLeft = `calc(var(--indent) * ${Math.min(level, DEEPEST) + Math.max(0, Math.min(level, SLIGHTLY) - DEEPEST) / 7})`;
+  name.style.paddingLeft = `calc(var(--indent) * ${indent(level)})`;
   if (shape.dataset.state !== node.state) {
     shape.dataset.state = node.state;
     shape.replaceChildren(...stateIcon(node.state));
   }
   put(depth, level > DEEPEST ? String(level) : "");
-  put(id, node.id.startsWith(`${root}.`) && root.length > 8 ? `…${node.id.slice(root.length)}` : node.id);
-  put(call, [calls(node), node.result ? `→ ${node.result}` : ""].filter(Boolean).join(" "));
+  putId(id, node.id, shownId(node));
+  put(call, [calls(node), node.error || (node.result ? `→ ${node.result}` : "")].filter(Boolean).join(" "));
+  call.classList.toggle("error", Boolean(node.error));
   put(note, node.again ? "shown above" : node.shared ? "shared" : "");
   put(taken, node.attempts > 1 ? `${node.attempts} attempts` : "");
-  const [, group, member] = /^(.*?)([/].*)?$/s.exec(node.where ?? "");
+  const told = whereabouts(node);
+  const [, group, member] = /^(.*?)([/].*)?$/s.exec(told);
   put(where.children[0], group);
   put(where.children[1], member ?? ""); // is not cut off where there is little room
-  where.title = node.where ?? "";
-  name.title = `${node.id}\n${calls(node)}`;
+  where.title = told;
+  name.title = [node.id, calls(node), node.error].filter(Boolean).join("\n");
   put(time, duration((node.completed ?? now()) - node.created));
-  drawBar(bar, node, scale);
-}
-
-function drawBar(bar, node, { start, span, end }) {
-  const left = (at) => Math.max(0, Math.min(100, ((at - start) / span) * 100));
-  const strip = (from, to, kind, title) => {
-    const part = h("i", { class: kind, title });
-    part.style.left = `${left(from)}%`;
-    part.style.width = `${Math.max(0, left(to) - left(from))}%`;
-    return part;
-  };
-  const parts = [];
-  const done = node.completed;
-  if (done !== undefined && done < start) {
-    parts.push(h("i", { class: "before", title: "stored before this run began" }));
-  } else {
-    parts.push(strip(node.created, done ?? end, done === undefined ? "life open" : "life", ""));
-    const runs = node.runs ?? [];
-    runs.forEach((run, index) => {
-      const next = runs[index + 1];
-      const until = run.end ?? end;
-      const title = `${short(run.worker)}: ${duration(until - run.start)}${run.lost ? `, lost: ${run.lost}` : ""}`;
-      parts.push(strip(run.start, until, `${run.lost ? "run lost" : "run"} ${workerClass(run.worker)}`, title));
-      if (run.lost) parts.push(strip(until, next?.start ?? done ?? end, "gap", `taken over after ${duration((next?.start ?? end) - until)}`));
-    });
-  }
-  bar.className = `bar ${stateClass(node.state)}`;
-  bar.replaceChildren(...parts);
-}
-
-function drawAxis({ span }) {
-  let step = 10 ** Math.floor(Math.log10(span / 2));
-  for (const factor of [5, 2]) if (span / (step * factor) >= 2) { step *= factor; break; }
-  step = Math.max(step, 1);
-  const labels = [];
-  for (let tick = 0; tick <= span * 0.95; tick += step) {
-    const label = h("span", {}, tick ? duration(tick).replace(/\.?0+ s/, " s") : "0");
-    label.style.left = `${(tick / span) * 100}%`;
-    labels.push(label);
-  }
-  $("axis").replaceChildren(...labels);
+  timeline.drawBar(bar, node);
 }

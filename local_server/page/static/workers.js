@@ -1,6 +1,7 @@
 // Groups and their workers, what each holds, who has gone, what waits for somebody to come.
 
-import { $, duration, h, now, request, short, workerClass } from "/ui/lib.js";
+import { $, h, link, now, request, short, workerClass } from "/ui/lib.js";
+import { ago } from "/ui/words.js";
 
 let view = { groups: [], gone: [], waiting: [], more: 0 };
 let choose = () => {};
@@ -21,7 +22,7 @@ export async function refresh() {
 export function tick() {
   const lately = view.gone
     .filter((one) => now() - one.at < 60_000)
-    .map((one) => ({ ...one, ago: `${duration(Math.floor((now() - one.at) / 1000) * 1000).replace(/\.\d+/, "").replace("0 ms", "0 s")} ago` }));
+    .map((one) => ({ ...one, ago: ago(now() - one.at) }));
   put("gone", lately.length ? [lately] : [], lost);
 }
 
@@ -51,7 +52,7 @@ function worker(groupName, one) {
 }
 
 function promises(ids, count) {
-  const links = ids.flatMap((id, place) => [place ? ", " : "", h("button", { type: "button", class: "link", onclick: () => choose(id) }, id)]);
+  const links = ids.flatMap((id, place) => [place ? ", " : "", link(id, choose)]);
   return count > ids.length ? [...links, ` and ${count - ids.length} more`] : links;
 }
 

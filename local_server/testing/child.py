@@ -1,4 +1,4 @@
-"""Child processes whose output can be waited for, a local server among them: to be started, watched and killed.
+"""Child processes whose output can be waited for: to be started, watched and killed.
 
 A child's standard output and error are read as they come, and whoever asks for the lines gets all that it has printed
 by then: who has seen the effect of a step also sees the line that the child printed before it. Waiting is always for a
@@ -9,11 +9,13 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -188,48 +190,10 @@ class Child:
         return ChildError(f"{self.name} (pid {self.pid}) {what}; its output:\n{self.output or '(nothing)'}")
 
 
-class LocalServer:
-    """A local server process on free ports, with its database in ``folder`` (or in memory when that is None)."""
-
-    def __init__(
-        self,
-        folder: Path | None,
-        *options: str,
-        env: Mapping[str, str] | None = None,
-        on_line: Callable[[str, str], None] | None = None,
-        start: Callable[..., Child] = Child.python,
-    ) -> None:
-        """Start it and wait for its ready line; ``start`` takes what ``Child.python`` takes."""
-        self._start = start
-        self._where = ["--in-memory"] if folder is None else ["--db", str(folder / "resonate.db")]
-        self._options, self._env, self._on_line = options, env, on_line
-        self._ports = ["--port", "0", "--poll-port", "0"]
-        self.start()
-
-    def start(self) -> None:
-        """Start the process again on the same file and the same ports, as after a crash."""
-        self.child = self._start(
-            "server", "-m", "local_server", *self._where, *self._ports, *self._options,
-            env=self._env, on_line=self._on_line,
-        )  # fmt: skip
-        ready = self.child.wait_for(r"API (http://[^ ,]+), event stream (http://[^ ,]+)")
-        self.url, self.poll_url = ready.group(1), ready.group(2)
-        self._ports = ["--port", self.url.rpartition(":")[2], "--poll-port", self.poll_url.rpartition(":")[2]]
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The SDK's variables that lead a worker or client to this server."""
-        host, _, port = self.url.rpartition(":")
-        return {
-            "RESONATE_HOST": host,
-            "RESONATE_PORT_STORE": port,
-            "RESONATE_PORT_MESSAGE_SOURCE": self.poll_url.rpartition(":")[2],
-        }
-
-    def kill(self) -> None:
-        """``kill -9`` the server."""
-        self.child.kill()
-
-    def stop(self) -> int:
-        """End it as Ctrl-C does; return the exit status."""
-        return self.child.stop()
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a free port that goes to nobody else, also while the server that is told to listen on it is down."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that sets it too may listen beside it
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

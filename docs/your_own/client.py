@@ -1,0 +1,11 @@
+"""A client: it orders, and waits for the result."""
+
+import sys
+
+from resonate import Resonate
+
+number = int(sys.argv[1])
+resonate = Resonate.remote()
+orders = resonate.options(target="orders")  # the group that does the work
+print(orders.rpc(f"order-{number}", "order", number))  # the id of this run: the same id is the same run
+resonate.stop()

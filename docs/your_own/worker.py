@@ -1,0 +1,18 @@
+"""A worker: it takes orders until Ctrl-C. Start as many as you like."""
+
+import signal
+from threading import Event
+
+from orders import order
+from resonate import Resonate
+
+stop = Event()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: stop.set())
+
+resonate = Resonate.remote(group="orders")  # all of a group know the same functions
+resonate.register(order)
+resonate.start()
+print("worker is ready", flush=True)
+stop.wait()
+resonate.stop()

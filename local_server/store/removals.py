@@ -1,0 +1,151 @@
+"""The SQL of removal: what uses a promise and what it uses, and everything that is kept about one promise."""
+
+from typing import NamedTuple
+
+from local_server.model import PromiseState, invoke_id, notify_id, resume_id
+from local_server.store.engines import Database
+
+
+class Removable(NamedTuple):
+    """A promise, as far as its removal depends on it."""
+
+    sort: int
+    id: str
+    state: PromiseState
+    completed_on: int | None
+
+
+class Removals:
+    """Over the connection of the store. Every statement finds its rows by an index, and reads as many as it is told."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # what there is
+
+    def ids(self, first: str, after: str, limit: int) -> list[str]:
+        """Return ids from ``first`` on that come after ``after``, in their order."""
+        sql = "SELECT id FROM promises WHERE id >= :first AND id > :after ORDER BY id LIMIT :limit"
+        return [row[0] for row in self._db.execute(sql, {"first": first, "after": after, "limit": limit})]
+
+    def promise(self, promise_id: str) -> Removable | None:
+        """Return a promise, as far as it is needed here."""
+        sql = "SELECT sort, id, state, completed_on FROM promises WHERE id = :id"
+        row = self._db.execute(sql, {"id": promise_id}).fetchone()
+        return row and Removable(*row)
+
+    def parent(self, promise_id: str) -> str | None:
+        """Return the promise whose function created this one, if it is there."""
+        sql = "SELECT id FROM promises WHERE id = (SELECT parent FROM promises WHERE id = :id)"
+        found: tuple[str] | None = self._db.execute(sql, {"id": promise_id}).fetchone()
+        return found[0] if found else None
+
+    def sharers(self, promise_id: str, after: str, limit: int) -> list[str]:
+        """Return further promises whose functions asked for this one and that are there, by their ids."""
+        rows = self._db.execute(
+            """SELECT s.parent FROM shared_children s JOIN promises p ON p.id = s.parent
+                WHERE s.child = :id AND s.parent > :after ORDER BY s.parent LIMIT :limit""",
+            {"id": promise_id, "after": after, "limit": limit},
+        )
+        return [row[0] for row in rows]
+
+    def below(self, promise_id: str, after: int, limit: int) -> list[Removable]:
+        """Return what the function of a promise created, behind the sort ``after``, the oldest first."""
+        rows = self._db.execute(
+            """SELECT sort, id, state, completed_on FROM promises
+                WHERE parent = :id AND sort > :after ORDER BY sort LIMIT :limit""",
+            {"id": promise_id, "after": after, "limit": limit},
+        )
+        return [Removable(*row) for row in rows]
+
+    def root(self, promise_id: str) -> str | None:
+        """Return the uppermost promise above this one, by those that created each other; None if it is not there."""
+        found: tuple[str] | None = self._db.execute(
+            """WITH RECURSIVE above(id, parent) AS (
+                    SELECT id, parent FROM promises WHERE id = :id
+                    UNION SELECT p.id, p.parent FROM above JOIN promises p ON p.id = above.parent)
+                SELECT id FROM above WHERE NOT EXISTS (SELECT 1 FROM promises p WHERE p.id = above.parent)""",
+            {"id": promise_id},
+        ).fetchone()
+        return found[0] if found else None
+
+    def stands_below(self, promise_id: str, other: str) -> bool:
+        """Tell whether a promise is ``other``, or stands somewhere below it."""
+        row = self._db.execute(
+            """WITH RECURSIVE above(id, parent) AS (
+                    SELECT id, parent FROM promises WHERE id = :id
+                    UNION SELECT p.id, p.parent FROM above JOIN promises p ON p.id = above.parent)
+                SELECT 1 FROM above WHERE id = :other""",
+            {"id": promise_id, "other": other},
+        ).fetchone()
+        return row is not None
+
+    def ended_roots(self, before: int, at: int, after: str, limit: int) -> list[tuple[int, str]]:
+        """Return (ms since the epoch, id) of roots that completed before then, behind this place, the oldest first."""
+        return self._db.execute(
+            """SELECT completed_on, id FROM promises WHERE parent IS NULL AND completed_on IS NOT NULL
+                AND completed_on < :before AND (completed_on, id) > (:at, :after)
+                ORDER BY completed_on, id LIMIT :limit""",
+            {"before": before, "at": at, "after": after, "limit": limit},
+        ).fetchall()
+
+    def unsettled(self) -> set[str]:
+        """Return the completed promises of which not everybody has been told yet."""
+        return {row[0] for row in self._db.execute("SELECT promise FROM unsettled")}
+
+    # what changes
+
+    def remove(self, promise_id: str) -> list[str]:
+        """Remove a promise, its tasks with their lost claims, and who is to be told; note it as removed.
+
+        Returns:
+            the workers (``group/id``) that its tasks were sent to last.
+        """
+        values = {"id": promise_id, "invoke": invoke_id(promise_id)}
+        for name, first in (("resume", resume_id(promise_id, "")), ("notify", notify_id(promise_id, ""))):
+            values |= {name: first, f"{name}_end": first[:-1] + ";"}
+        tasks = self._db.execute(
+            """SELECT id, recipient FROM tasks WHERE id = :invoke
+                UNION ALL SELECT id, recipient FROM tasks WHERE id >= :resume AND id < :resume_end AND root = :id
+                UNION ALL SELECT id, recipient FROM tasks WHERE id >= :notify AND id < :notify_end AND root = :id""",
+            values,
+        ).fetchall()
+        for task_id, _ in tasks:
+            self._db.execute("DELETE FROM lost_claims WHERE task = :task", {"task": task_id})
+            self._db.execute("DELETE FROM tasks WHERE id = :task", {"task": task_id})
+        self._db.execute("DELETE FROM callbacks WHERE promise = :id", values)
+        self._db.execute("DELETE FROM shared_children WHERE child = :id", values)
+        self._db.execute("DELETE FROM promises WHERE id = :id", values)
+        self._db.execute("INSERT INTO removed VALUES (:id) ON CONFLICT DO NOTHING", values)
+        return [recipient for _, recipient in tasks if recipient]
+
+    def removed(self) -> str | None:
+        """Return a removed promise below which something may be left."""
+        found: str | None = self._db.execute("SELECT min(promise) FROM removed").fetchone()[0]
+        return found
+
+    def cut_off(self, promise_id: str, limit: int) -> int:
+        """Forget that the function of a removed promise asked for what others had created; return how many of these."""
+        rows = self._db.execute(
+            "SELECT child FROM shared_children WHERE parent = :id LIMIT :limit", {"id": promise_id, "limit": limit}
+        ).fetchall()
+        for (child,) in rows:
+            edge = {"parent": promise_id, "child": child}
+            self._db.execute("DELETE FROM shared_children WHERE parent = :parent AND child = :child", edge)
+            self.call_off(promise_id, child)
+        return len(rows)
+
+    def call_off(self, parent: str, child: str) -> None:
+        """Forget that the function of a removed promise waits for another promise."""
+        edge = {"child": child, "id": resume_id(parent, child)}
+        self._db.execute("DELETE FROM callbacks WHERE promise = :child AND id = :id", edge)
+
+    def forget(self, promise_id: str) -> None:
+        """Note that nothing is left below a removed promise."""
+        self._db.execute("DELETE FROM removed WHERE promise = :id", {"id": promise_id})
+
+    def adopt(self, promise_id: str, parent: str | None) -> None:
+        """Give a promise to another that asked for it, too; None: it is a root from now on."""
+        edge = {"id": promise_id, "parent": parent}
+        self._db.execute("UPDATE promises SET parent = :parent WHERE id = :id", edge)
+        self._db.execute("DELETE FROM shared_children WHERE parent = :parent AND child = :id", edge)

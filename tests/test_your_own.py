@@ -1,0 +1,114 @@
+"""The page "your own": whoever follows it sees what it shows."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+from resonate.retry_policies import Exponential
+from test_readme import ROOT, YOURS, blocks, in_one_line
+
+from local_server.cli import main
+from local_server.testing import Child
+from local_server.testing.thread import ThreadServer
+
+DAY = 24 * 3600
+FILES = ROOT / "docs" / "your_own"
+
+
+@pytest.fixture
+def start(resonate_server: ThreadServer, tmp_path: Path) -> Callable[..., Child]:
+    """Start one of the page's programs, in a folder of the test's own."""
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return lambda name, *words: resonate_server.spawn(tmp_path / name, *words, name=name)
+
+
+def shown(first: str) -> list[str]:
+    """The lines of the block of the page that has this line."""
+    return next(lines for lines in map(str.splitlines, blocks(YOURS)) if first in lines)
+
+
+def test_its_tests_pass_in_a_folder_of_their_own_also_where_warnings_are_errors(tmp_path: Path) -> None:
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=100, cwd=tmp_path)
+    tests = sum(file.read_text().count("\ndef test_") for file in FILES.glob("test_*.py"))
+    assert f"{tests} passed" in run.stdout, run.stdout + run.stderr
+
+
+def test_a_killed_worker_is_followed_by_another_as_the_page_shows(
+    resonate_server: ThreadServer, start: Callable[..., Child]
+) -> None:
+    first = start("worker.py")
+    with resonate_server.skip_time():
+        assert start("client.py", 7).wait() == 0
+    assert first.lines == shown("ship 7 as order-7.3")
+    client = start("client.py", 8)
+    resonate_server.wait_for("order-8.1")
+    first.kill()
+    second = start("worker.py")
+    with resonate_server.skip_time():
+        assert client.wait() == 0
+    assert second.lines == shown("ship 8 as order-8.3")
+    assert client.lines == ["order 8 is on its way, receipt R8"]
+    again = start("client.py", 7)
+    assert again.wait() == 0
+    assert again.lines == ["order 7 is on its way, receipt R7"]
+    assert second.stop() == 0
+    assert second.lines == shown("ship 8 as order-8.3")
+
+
+def test_a_refund_waits_for_a_person_also_when_it_is_killed_meanwhile(
+    resonate_server: ThreadServer, start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = start("refund.py")
+    resonate_server.wait_for("refund-7.approved", completed=False)
+    killed.kill()
+    again = start("refund.py")
+    resonate_server.set_env(monkeypatch)
+    look, answer = (line.split() for line in "\n".join(blocks(YOURS, "shell")).splitlines() if "refund-" in line)
+    assert "refund-7.approved" in CliRunner().invoke(main, ["promises", look[-1].strip("'")]).output
+    assert CliRunner().invoke(main, ["resolve", *answer[-2:]]).exit_code == 0
+    assert again.wait() == 0
+    assert again.lines == shown("refund 7 is paid")
+
+
+def test_a_report_comes_each_day_and_starting_its_program_again_changes_nothing(
+    resonate_server: ThreadServer, start: Callable[..., Child]
+) -> None:
+    first = start("daily.py")
+    deadline = time.monotonic() + 10
+    while requests.get(f"{resonate_server.url}/schedules/daily-report", timeout=5).status_code != requests.codes.ok:
+        assert time.monotonic() < deadline, first.output
+        time.sleep(0.02)
+    first.kill()
+    second = start("daily.py")
+    resonate_server.advance(2 * DAY)
+    second.wait_for(r"^report report-\d+", times=2)
+    assert second.running
+
+
+def test_retries_and_the_time_out_print_what_the_page_shows(
+    resonate_server: ThreadServer, start: Callable[..., Child]
+) -> None:
+    retries, offer = start("retries.py"), start("offer.py")
+    resonate_server.wait_for("offer-7.1", completed=False)
+    assert retries.wait() == 0
+    assert [line for line in retries.lines if not line.startswith("[")] == shown("attempt 4")
+    resonate_server.advance(3, wait=False)
+    assert offer.wait() == 0
+    assert offer.lines == shown("no quote for 7 within 3 s")
+
+
+def test_a_plain_function_is_tried_again_when_the_page_says() -> None:
+    told = re.search(r"after ([\d, ]+) \.\.\. seconds", in_one_line(YOURS))
+    assert told
+    waits = [int(word) for word in told[1].split(", ")]
+    assert waits == [Exponential().next(attempt) for attempt in range(1, len(waits) + 1)]
