@@ -13,7 +13,7 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other
 
 
 class Log:
-    """A descriptor of the log. SQLite locks the database, and would lose that lock if a descriptor of *that* was closed."""
+    """A descriptor of the log; one of the database could not be closed again without taking SQLite's lock away."""
 
     def __init__(self, path: Path) -> None:
         """Take the log of a database that is open."""
