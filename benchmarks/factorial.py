@@ -11,13 +11,12 @@ import http.client
 import json
 import logging
 import os
-import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -26,25 +25,12 @@ import requests
 from ending import leave_no_process
 from resonate import Resonate
 from resonate.options import Options
+from samples import Samples
 
 from local_server.testing import Child, LocalServer
 
 CALLERS = 8
 FAR = 2**60  # a time-out that nobody reaches
-
-
-@dataclass
-class Samples:
-    """Measurements of one thing."""
-
-    unit: str
-    values: list[float] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        if not self.values:
-            return "-"
-        low, middle, high = min(self.values), statistics.median(self.values), max(self.values)
-        return f"{middle:9.2f} {self.unit}   ({low:.2f} to {high:.2f}, {len(self.values)} runs)"
 
 
 @dataclass
@@ -72,11 +58,13 @@ def served(kind: str, running: tuple[int, int] | None) -> Iterator[LocalServer |
 
 @contextmanager
 def workers(
-    env: dict[str, str], *options: str, script: str = "factorial_worker.py",
+    env: dict[str, str], *options: str, count: int = 3, script: str = "factorial_worker.py",
     on_line: Callable[[str, str], None] | None = None,
 ) -> Iterator[list[Child]]:  # fmt: skip
-    """Run three workers."""
-    children = [Child.python(f"w{i}", script, "--id", f"w{i}", *options, env=env, on_line=on_line) for i in range(3)]
+    """Run workers."""
+    children = [
+        Child.python(f"w{i}", script, "--id", f"w{i}", *options, env=env, on_line=on_line) for i in range(count)
+    ]
     try:
         for child in children:
             child.wait_for("is ready")

@@ -2,6 +2,8 @@
 
 A turn opens with the first request and ends in the same pass of the event loop, so that requests that arrive together
 share one COMMIT and none waits for another to come. One timer stands for every time-out, lease, delay and schedule.
+What has fallen due is swept up in slices. While requests come, the pause behind a slice is SWEEP_PAUSE times as long as
+its turn, so that a crowd of time-outs takes a seventh of the time at most. It takes all of it when nobody asks.
 
 What can go wrong in a turn, and what becomes of it:
 
@@ -14,7 +16,8 @@ What can go wrong in a turn, and what becomes of it:
 - The database holds no such thing (PostgreSQL, a NUL character): that request alone is refused with 400.
 - The database is lost: nothing is answered, since nobody knows what is stored, and the engine is closed.
 - The turn cannot be stored (a full disk): every request of it is answered with 500, and comes again. Nothing of the
-  turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what.
+  turn is left, in the store or in memory: the next turn first rebuilds, from the stored tasks, who holds what. A turn
+  that was committed and could not be synced is left in the store, though: there the next one begins as after a restart.
 - Events that nobody waits for (a worker has come, a process has ended) are tried again until a turn with them is
   stored.
 
@@ -25,6 +28,7 @@ first, a GET as well as the clock. So there is one way in which it completes, an
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from local_server.clock import TICK, Clock
@@ -32,13 +36,21 @@ from local_server.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
 from local_server.rules import dispatch, due, losses
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.errors import StoreLostError, UnstorableError, is_of_the_file, one_line
+from local_server.store.errors import (
+    StoreLostError,
+    StoreUnsyncedError,
+    UnstorableError,
+    is_of_the_file,
+    one_line,
+)
 from local_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 type OnResult[T] = Callable[[T | Refusal], None]
 
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
+SWEEP_PAUSE = 6  # times as long as a slice of a sweep
+QUIET = 0.1  # seconds without a request
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -66,6 +78,7 @@ class Engine:
         self._stale = False  # the books in ``workers`` are those of a turn that failed
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when something falls due, by the clock of leases
+        self._asked = 0.0  # when somebody asked last, by the clock of the loop
         self._closed = False
         self.lost = asyncio.Event()  # the database cannot be reached any more
         self._trouble = ""  # why turns cannot be stored; said once, however often they are tried again
@@ -78,6 +91,7 @@ class Engine:
         nothing is called: the SDK would end its process over any answer, and comes again over a closed connection.
         """
         if not self._closed:
+            self._asked = self._loop.time()
             self._decide(_Request(operation, on_result))
 
     def tell(self, operation: Callable[[Turn], object]) -> None:
@@ -186,6 +200,8 @@ class Engine:
             _log("nothing can be stored; requests are answered with 500, and it is tried again and again", error)
         self._turn, requests, self._stale = None, self._requests, True
         self._requests = [one for one in requests if one.on_result is None and not one.failed]
+        if isinstance(error, StoreUnsyncedError) and losses.restarted not in [one.operation for one in self._requests]:
+            self._requests.insert(0, _Request(losses.restarted, None))
         try:
             self.store.rollback()
         except Exception as second:  # noqa: BLE001 - likewise
@@ -199,7 +215,7 @@ class Engine:
     def start(self) -> None:
         """Take over what the previous run has left, and start the clock."""
         self.tell(losses.restarted)
-        self.do(due.sweep, self._swept)
+        self._sweep()
 
     def _wake_at(self, wall: int | None, mono: int | None) -> None:
         """Make sure that there is a sweep by these times of the two clocks."""
@@ -218,16 +234,23 @@ class Engine:
     def _tick(self) -> None:
         """Read the clock; sweep if something is due by now."""
         self._timer = None
+        if self.store.behind and not self._requests and not self._closed:
+            self.tell(lambda turn: turn.store.keep())
         if self.clock.leases() < self._due:
             self._wake_at(None, self._due)
         elif not self._closed:
-            self.do(due.sweep, self._swept)
+            self._sweep()
 
-    def _swept(self, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
+    def _sweep(self) -> None:
+        self._decide(_Request(due.sweep, partial(self._swept, self.clock.leases())))
+
+    def _swept(self, began: int, more: bool | Refusal) -> None:  # noqa: FBT001 - a result
         if isinstance(more, Refusal):
             self._wake_at(None, self.clock.leases() + TRY_AGAIN)
         elif more:
-            self.do(due.sweep, self._swept)
+            now = self.clock.leases()
+            quiet = self._loop.time() - self._asked > QUIET
+            self._wake_at(None, now if quiet else now + SWEEP_PAUSE * (now - began + 1))
         else:
             self.do(lambda turn: turn.store.earliest(), self._rest)
 

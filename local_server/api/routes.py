@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from local_server.api import bodies, replies
 from local_server.errors import BAD_REQUEST, Refusal
@@ -20,11 +19,11 @@ Operation = Callable[[Turn], Reply]
 _BOOLS = {**dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
           **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False", ""), False)}  # fmt: skip
 _COMPLETIONS: dict[str, PromiseEvent] = {"RESOLVED": "resolve", "REJECTED": "reject", "REJECTED_CANCELED": "cancel"}
+_INTEGER = re.compile(r"[+-]?\d{1,19}")
 _HREF_TTL = 60_000  # ms; of a claim by the href of a message
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request, with the part of its path that names what it is about."""
 
     name: str
@@ -59,7 +58,7 @@ class Request:
     def fenced(self, operation: Operation) -> Operation:
         """Let the operation run only as part of the claimed task that the headers name, if they name one."""
         task_id, counter = self.headers.get("task-id", ""), self.headers.get("task-counter") or "0"
-        if not re.fullmatch(r"[+-]?\d{1,19}", counter):
+        if not _INTEGER.fullmatch(counter):
             raise Refusal(BAD_REQUEST, f"header task-counter: found {counter!r}; expected an integer")
         if not task_id:
             return operation

@@ -58,6 +58,7 @@ def parse(text: str) -> Address | None:
     return Address("uni", group, member) if cast == "uni" and member else None
 
 
+@lru_cache(4096)
 def of_tag(tag: str) -> str | None:
     """Return the address in a tag ``resonate:invoke``; None: such a promise creates no task.
 

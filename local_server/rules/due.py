@@ -1,11 +1,11 @@
-"""The rules of the clock: everything that falls due, in one sweep."""
+"""The rules of the clock: everything that falls due, in one sweep, or in many if much does: see ``engine``."""
 
 from typing import Final
 
 from local_server.rules import dispatch, losses, promises, schedules
 from local_server.rules.turn import Turn
 
-SWEEP: Final = 256  # of each kind in one turn; more of them take more turns, with requests in between
+SWEEP: Final = 16  # of each kind in one turn, a millisecond; more of them take more turns, with requests in between
 
 
 def sweep(turn: Turn) -> bool:

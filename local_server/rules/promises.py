@@ -185,7 +185,7 @@ def _complete(turn: Turn, promise: Promise, event: PromiseEvent, at: int, value:
     """Complete a promise: the only path by which one does, whether by request or by the clock."""
     state = PROMISE_TRANSITIONS[promise.state, event]
     done = replace(promise, state=state, value=value, completed_on=at, idempotency_key_for_complete=key)
-    turn.store.complete_promise(done)
+    turn.store.complete_promise(done, by_clock=event in ("timeout", "timer"))
     if not follow_up(turn, promise.id):
         turn.store.add_unsettled(promise.id)
         turn.due_at(turn.now)

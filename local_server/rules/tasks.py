@@ -109,12 +109,17 @@ def claim(
 def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
     """End the lease: the step is stored, or its function waits for promises. Return 201, or 200 for a repetition.
 
+    A power cut that ended the last run of the server may have undone a claim (see ``store``). If its holder, on another
+    machine, completes the task, that stands: the SDK would end its process over a refusal.
+
     Raises:
         Refusal: 40403, 40308, 40309.
     """
     task = get(turn, task_id)
     if holder := turn.workers.named(task.recipient):
         holder.ending.pop(task.root, None)
+    if task.counter == counter and task.created_on < turn.resumed and _is_unclaimed_work(task):
+        task = transition(task, "claim", not_before=None, waits_for=None) or task
     done = transition(task, "complete", process=None, deadline=None, completed_on=turn.now)
     if done is None:
         return 200, task
@@ -189,6 +194,10 @@ def _lease(turn: Turn, holder: Worker | None, ttl: int) -> int:
     been due just when a pause begins: so any pause that is shorter than the ttl keeps its work.
     """
     return turn.due_in(max(SHORTEST_LEASE, ttl + ttl // 2 if holder and holder.os_process else ttl))
+
+
+def _is_unclaimed_work(task: Task) -> bool:
+    return task.kind != "notify" and task.state in ("INIT", "ENQUEUED")
 
 
 def _may_be_repeated(turn: Turn, task: Task) -> bool:

@@ -12,6 +12,7 @@ from local_server.store import inspection
 from local_server.store.engines import Row
 from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
+from local_server.store.log import Log
 from local_server.store.place import Place
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ PRAGMAS = """
 PRAGMA locking_mode = EXCLUSIVE;  -- one server a file; the index of the log stays on the heap, without a shared file
 PRAGMA auto_vacuum = INCREMENTAL; -- of a new file, so before the next: it can shrink, a few pages at a time
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
-PRAGMA synchronous = FULL;        -- and syncs before it returns: an answer is never taken back by a power cut
+PRAGMA synchronous = FULL;        -- and syncs before it returns, until ``log.Log`` takes that over
 PRAGMA cache_size = -4096;        -- KiB of pages kept: the upper pages of every index, however much is stored
 PRAGMA trusted_schema = OFF;      -- what a file defines may call no function that could do harm
 PRAGMA cell_size_check = ON;      -- damage is found when its page is read, before it is taken for content
@@ -38,13 +39,22 @@ class Sqlite(sqlite3.Connection):
 
     Attributes:
         place: where its file is, None while that is being opened.
+        log: what syncs its log, likewise, and in memory.
     """
 
     place: Place | None = None
+    log: Log | None = None
 
     def begin(self) -> None:
         """Open a transaction."""
         self.execute("BEGIN")
+
+    def commit(self, *, lasting: bool = True) -> bool:  # type: ignore[override]  # it returns more
+        """Commit; sync the log if that is to last. Return whether nothing is left to be synced."""
+        super().commit()
+        if lasting and self.log:
+            self.log.sync()
+        return lasting or self.log is None
 
     def named(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
         """Return rows whose columns have names."""
@@ -59,6 +69,8 @@ class Sqlite(sqlite3.Connection):
 
     def close(self) -> None:
         """Close it; what is committed is in the one file then."""
+        if self.log:
+            self.log.close()
         super().close()
         if self.place:
             self.place.close()
@@ -93,6 +105,9 @@ def connect(path: Path | None) -> Sqlite:
     except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
         raise of_sqlite(path or Path(":memory:"), error) from None
     db.place = Place(path)
+    if path:
+        db.log = Log(log_of(real(path)))
+        db.execute("PRAGMA synchronous = NORMAL")
     return db
 
 

@@ -42,8 +42,8 @@ class Database(Protocol):
     def begin(self) -> None:
         """Open a transaction."""
 
-    def commit(self) -> None:
-        """Make the transaction durable."""
+    def commit(self, *, lasting: bool = True) -> bool:
+        """Make the transaction durable, at once if it is to last; return whether nothing is left to be synced."""
 
     def rollback(self) -> None:
         """Take the transaction back."""

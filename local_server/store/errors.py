@@ -29,6 +29,10 @@ class StoreMovedError(StoreError):
     """The file or its log is no longer where it was opened: what is written now would be lost."""
 
 
+class StoreUnsyncedError(StoreError):
+    """A transaction is committed, and the disk has failed to sync it: it may be there or not."""
+
+
 def is_of_the_file(error: Exception) -> bool:
     """Tell whether a damaged file, a full disk or the like is the cause: one line says it all then."""
     if isinstance(error, sqlite3.DatabaseError):

@@ -243,13 +243,14 @@ class Postgres:
         self.in_transaction = True
         self._run("BEGIN", {})
 
-    def commit(self) -> None:
+    def commit(self, *, lasting: bool = True) -> bool:  # noqa: ARG002 - of the protocol
         """Make the transaction durable, as far as the server is told to: see its ``synchronous_commit``."""
         began = time.monotonic()
         self._run("COMMIT", {}, wait=True)
         if time.monotonic() - began > SILENCE / 1_000:  # perhaps since this process was stopped, and lost its place
             self._run("SELECT 1", {}, wait=True)
         self.in_transaction = self._careful = False
+        return True
 
     def rollback(self) -> None:
         """Take the transaction back, whatever it was that failed in it."""

@@ -1,6 +1,12 @@
 """The store: the SQL of the rules, over one connection that only the loop's thread uses.
 
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
+
+What lasts and what passes: a transaction is synced to the disk before ``commit`` returns, unless all it wrote would
+come again by itself: a message was sent, a task claimed, a lease renewed, or a promise timed out for which nobody
+waits. A process that is killed loses none of that, and the next sync takes it along; ``keep`` brings one about. A power
+cut may undo the last of it, and only from the end: the task is offered again, the promise times out again. What ends or
+loses a task lasts, so that no counter is given twice, and heartbeats keep no task that its worker has ended.
 """
 
 from collections.abc import Iterator
@@ -28,12 +34,15 @@ from local_server.store.rows import (
 # Of a task that is stored, these columns change.
 CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
             "completed_on")  # fmt: skip
+SELECT_PROMISE = f"SELECT {PROMISE} FROM promises WHERE id = :id"
+SELECT_TASK = f"SELECT {TASK} FROM tasks WHERE id = :id"
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, parent) VALUES ({parameters(Promise)}, :parent)"
 INSERT_CALLBACK = f"""INSERT INTO callbacks ({CALLBACK}) VALUES ({parameters(Callback)})
     ON CONFLICT DO NOTHING RETURNING 1"""
 INSERT_TASK = f"INSERT INTO tasks ({TASK}) VALUES ({parameters(Task)})"
 INSERT_SCHEDULE = f"INSERT INTO schedules ({SCHEDULE}) VALUES ({parameters(Schedule)})"
 UPDATE_TASK = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in CHANGING)} WHERE id = :id"
+HELD = {"ENQUEUED", "CLAIMED"}  # a task that is sent or claimed
 LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
@@ -52,6 +61,9 @@ class Store:
         self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
         self.removals = Removals(self.db)
         self._before = 0  # changes at the beginning of the transaction
+        self._passing = 0  # those since then that need no sync of their own
+        self._lasting = False  # something that lasts was committed, or is about to be
+        self.behind = False  # something was committed and not synced
 
     def close(self) -> None:
         """Close the database; what is committed is in the one file then."""
@@ -60,18 +72,33 @@ class Store:
     def begin(self) -> None:
         """Open a transaction, in place of one that is still open."""
         self.rollback()
-        self._before = self.changes
+        self._before, self._passing = self.changes, 0
         self.db.begin()
 
     def commit(self) -> None:
-        """Make the transaction durable.
+        """Make the transaction durable, unless all it wrote may pass.
 
         Raises:
             StoreMovedError: it wrote something, and the file was deleted or replaced.
+            StoreUnsyncedError: it is committed, and may be lost; the next one syncs both.
         """
         if self.wrote:
             self.db.check()
-        self.db.commit()
+            self._lasting |= self.changes - self._before > self._passing
+        if self.db.commit(lasting=self._lasting):
+            self._lasting = self.behind = False
+        elif self.wrote:
+            self.behind = True
+
+    def keep(self) -> None:
+        """Let this transaction be synced, and with it all before, whatever it writes."""
+        self._lasting = True
+
+    def _pass(self, sql: str, values: dict[str, Any]) -> None:
+        """Write what needs no sync of its own."""
+        before = self.changes
+        self.db.execute(sql, values)
+        self._passing += self.changes - before
 
     def rollback(self) -> None:
         """Take the transaction back, unless the database has done so itself."""
@@ -103,16 +130,16 @@ class Store:
 
     def promise(self, promise_id: str) -> Promise | None:
         """Return a promise, as it is stored."""
-        row = self._one(f"SELECT {PROMISE} FROM promises WHERE id = :id", id=promise_id)
+        row = self._one(SELECT_PROMISE, id=promise_id)
         return row and as_promise(row)
 
     def insert_promise(self, promise: Promise, parent: str | None) -> None:
         """Add a pending promise."""
         self.db.execute(INSERT_PROMISE, asdict(promise) | {"parent": parent})
 
-    def complete_promise(self, promise: Promise) -> None:
-        """Write the completion."""
-        self.db.execute(
+    def complete_promise(self, promise: Promise, *, by_clock: bool) -> None:
+        """Write the completion; one by the clock may pass, since it would come again."""
+        (self._pass if by_clock else self.db.execute)(
             """UPDATE promises SET state = :state, value = :value, completed_on = :completed_on,
                 idempotency_key_for_complete = :idempotency_key_for_complete WHERE id = :id""",
             asdict(promise),
@@ -179,7 +206,7 @@ class Store:
 
     def task(self, task_id: str) -> Task | None:
         """Return a task."""
-        row = self._one(f"SELECT {TASK} FROM tasks WHERE id = :id", id=task_id)
+        row = self._one(SELECT_TASK, id=task_id)
         return row and as_task(row)
 
     def insert_task(self, task: Task) -> None:
@@ -188,7 +215,7 @@ class Store:
 
     def update_task(self, task: Task) -> None:
         """Write all that changes in a task."""
-        self.db.execute(UPDATE_TASK, asdict(task))
+        (self._pass if task.state in HELD else self.db.execute)(UPDATE_TASK, asdict(task))
 
     def insert_lost_claim(self, task: Task, now: int, reason: str) -> None:
         """Keep the claim of a task that is lost, before it is given to another."""
@@ -252,7 +279,7 @@ class Store:
 
     def set_deadline(self, task_id: str, deadline: int) -> None:
         """Move the deadline of a task that is sent or claimed."""
-        self.db.execute("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
+        self._pass("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
 
     def claimed_by(self, process: str) -> list[Task]:
         """Return what a process has claimed."""

@@ -157,12 +157,12 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "db").read_bytes().startswith(b"This is a text")
 
 
-def test_a_commit_is_synced_and_does_not_grow_the_log(tmp_path: Path) -> None:
+def test_a_commit_does_not_grow_the_log(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "db")
     for n in range(500):
         stage.create(f"p{n}", invoke="poll://any@g")
     pragmas = {name: stage.store.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 1}  # the sync is test_power_cut's affair
     assert (tmp_path / "db-wal").stat().st_size == LOG_BYTES
     stage.store.close()
     assert [file.name for file in tmp_path.iterdir()] == ["db"]
