@@ -1,6 +1,7 @@
 """What a step of the factorial costs, what a stored result costs, and how soon a killed worker is replaced.
 
-    uv run benchmarks/factorial.py                          the local server, in memory and on a file
+    uv run benchmarks/factorial.py                          the local server: in memory, on a file, on PostgreSQL
+    uv run benchmarks/factorial.py postgres                 one of these
     uv run benchmarks/factorial.py --running 8001 8002      a server that runs already, the official one for instance
 
 Everything is measured in one run, as medians with the range. The machine's speed drifts, so the steps are also counted
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from resonate.options import Options
 from samples import Samples
 
 from local_server.testing import Child, LocalServer
+from local_server.testing.postgres import Cluster, programs
 
 CALLERS = 8
 FAR = 2**60  # a time-out that nobody reaches
@@ -48,12 +50,23 @@ def served(kind: str, running: tuple[int, int] | None) -> Iterator[LocalServer |
         yield Running({"RESONATE_HOST": "http://127.0.0.1", "RESONATE_PORT_STORE": str(running[0]),
                        "RESONATE_PORT_MESSAGE_SOURCE": str(running[1])})  # fmt: skip
         return
-    with tempfile.TemporaryDirectory() as folder:
-        server = LocalServer(Path(folder) if kind == "file" else None)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        cluster = stack.enter_context(closing(Cluster(sync=True))) if kind == "postgres" else None
+        server = LocalServer(cluster.url() if cluster else Path(folder) if kind == "file" else None)
         try:
             yield server
         finally:
             server.stop()
+
+
+def kinds() -> list[str]:
+    """Return the kinds of store that this machine has."""
+    try:
+        programs()
+    except FileNotFoundError as error:
+        print(error)
+        return ["memory", "file"]
+    return ["memory", "file", "postgres"]
 
 
 @contextmanager
@@ -215,16 +228,17 @@ def measure(
 
 
 @click.command()
+@click.argument("only", nargs=-1, metavar="[memory|file|postgres]...")
 @click.option("--running", nargs=2, type=int, metavar="PORT POLL_PORT", help="Measure the server on these ports.")
 @click.option("--rounds", default=5, show_default=True)
-def main(running: tuple[int, int] | None, rounds: int) -> None:
+def main(running: tuple[int, int] | None, rounds: int, only: tuple[str, ...]) -> None:
     """Measure, and print a table for each kind of store."""
     leave_no_process()
     logging.getLogger("resonate").setLevel(logging.ERROR)  # the client here outlives the servers
     constant = Child.python("constant", "benchmarks/constant_server.py")
     try:
         constant_url = f"http://127.0.0.1:{constant.wait_for(r'port (\d+)').group(1)}"
-        for kind in ["running"] if running else ["memory", "file"]:
+        for kind in ["running"] if running else only or kinds():
             first = int(time.time()) % 10**6 * 1_000 if running else 0  # not known to that server yet
             with served(kind, running) as server:
                 table = measure(server.env, server.child, rounds, first, constant_url)

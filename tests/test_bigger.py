@@ -1,17 +1,22 @@
 """What docs/bigger.md tells: two servers behind haproxy, workers on other machines, a PostgreSQL that is copied."""
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from bigger_stage import CREDENTIALS, Machines, Site, site
 from postgres_stage import Cluster
+from wire_client import FAR, until
 
 from local_server.testing import Child
+from local_server.testing.postgres import OWNER, programs
 
+PAGE = Path("docs/bigger.md").read_text()
 STEP = r"Calculating factorial of "
 
 
@@ -122,7 +127,69 @@ def _begun(workers: list[Child], step: int) -> tuple[Child, int]:
 
 
 def test_the_page_tells_of_the_configuration_as_it_is() -> None:
-    page, text = Path("docs/bigger.md").read_text(), Path("docs/haproxy.cfg").read_text()
-    for word in re.findall(r"`((?:mode|timeout|check|option|on-marked-down)[^`]*)`", page):
+    text = Path("docs/haproxy.cfg").read_text()
+    for word in re.findall(r"`((?:mode|timeout|check|option|on-marked-down)[^`]*)`", PAGE):
         if word != "mode http":
             assert word in text, word
+
+
+def test_the_commands_for_copies_do_what_the_page_says_and_no_answer_is_lost_with_the_first_database(
+    children: list[Child],
+) -> None:
+    first = Cluster()
+    try:
+        _copy(first, children)
+    finally:
+        for child in children:  # the copy, too, stores in its folder
+            if child.running:
+                child.kill() if "local_server" in child.output else child.stop()
+        first.close()
+
+
+def _copy(first: Cluster, children: list[Child]) -> None:
+    def url(database: str, *ports: int) -> str:
+        hosts, numbers = ",".join([str(first.folder)] * len(ports)), ",".join(map(str, ports))
+        return f"postgresql:///{database or 'postgres'}?host={hosts}&port={numbers}&user={OWNER}"
+
+    def run(begins: str) -> None:
+        """Run the commands of the page that begin so, with our addresses for its own."""
+        found = [line for line in PAGE.splitlines() if line.startswith(begins)]
+        assert found, begins
+        for line in found:
+            words = shlex.split(re.sub(r"postgresql://\w+@db(\d)/?(\w*)", lambda m: url(m[2], 5431 + int(m[1])), line))
+            where = [f"--host={first.folder}", f"--username={OWNER}"] if words[0].startswith("create") else []
+            first.program(words[0], *where, *words[1:])
+
+    def serve(database: str) -> tuple[Child, str]:
+        argv = ["-m", "local_server", "--db", database, "--port", "0", "--poll-port", "0"]
+        children.append(Child.python("local_server", *argv))
+        return children[-1], children[-1].wait_for(r"API (\S+),")[1]
+
+    for command in ("createuser", "createdb"):
+        run(command)
+    server, api = serve(url("durable", 5432, 5433))
+    for number in range(20):
+        requests.post(f"{api}/promises", json={"id": f"p{number}", "timeout": FAR}, timeout=10).raise_for_status()
+    run("pg_dump")
+    run("pg_restore")
+    restored, other = serve(url("restored", 5432))
+    assert _ids(other) == _ids(api) == {f"p{number}" for number in range(20)}
+    restored.kill()
+
+    run("pg_basebackup")
+    program = [*first.as_user, programs() / "postgres", "-D", first.folder / "standby", "-cport=5433"]
+    options = ("listen_addresses=", f"unix_socket_directories={first.folder}")
+    children.append(Child("copy", [*program, *(f"-c{option}" for option in options)], cwd=first.folder))
+    children[-1].wait_for("ready to accept read-only connections")
+    run("psql postgresql://postgres@db1")
+    until(lambda: first.run("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"))
+    for number in range(20, 40):
+        requests.post(f"{api}/promises", json={"id": f"p{number}", "timeout": FAR}, timeout=10).raise_for_status()
+    first.crash()
+    run("psql postgresql://postgres@db2")
+    api = server.wait_for(r"API (\S+),", times=2)[1]
+    assert _ids(api) == {f"p{number}" for number in range(40)}
+
+
+def _ids(api: str) -> set[str]:
+    return {promise["id"] for promise in requests.get(f"{api}/promises?id=*", timeout=10).json()["promises"]}
