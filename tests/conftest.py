@@ -131,6 +131,15 @@ def postgres() -> Iterator[Cluster]:
     cluster.close()
 
 
+@pytest.fixture
+def cluster(children: list[Child]) -> Iterator[Cluster]:
+    """A PostgreSQL that the test may end."""
+    cluster = Cluster()
+    children.append(cluster.child)
+    yield cluster
+    cluster.close()
+
+
 @pytest.fixture(scope="module")
 def start_shared(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
     """Start a process for all tests of a module, none of which ends it."""
