@@ -118,9 +118,16 @@ def durable(tmp_path: Path) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
-    yield from ended_well(LocalServer(None), request)
+def engine() -> str:
+    """What the server of a module keeps its promises in; another fixture of that name may tell of PostgreSQL, too."""
+    return "SQLite"
+
+
+@pytest.fixture(scope="module")
+def memory_server(request: pytest.FixtureRequest, engine: str) -> Iterator[LocalServer]:
+    """A local server for the tests of one module; it must end well, and have logged no fault."""
+    where = None if engine == "SQLite" else request.getfixturevalue("postgres").create()
+    yield from ended_well(LocalServer(where), request)
 
 
 @pytest.fixture(scope="session")
