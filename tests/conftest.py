@@ -118,15 +118,31 @@ def durable(tmp_path: Path) -> Stage:
 
 
 @pytest.fixture(scope="module")
-def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    """A local server in memory for the tests of one module; it must end well, and have logged no fault."""
-    yield from ended_well(LocalServer(None), request)
+def engine() -> str:
+    """What the server of a module keeps its promises in; another fixture of that name may tell of PostgreSQL, too."""
+    return "SQLite"
+
+
+@pytest.fixture(scope="module")
+def memory_server(request: pytest.FixtureRequest, engine: str) -> Iterator[LocalServer]:
+    """A local server for the tests of one module; it must end well, and have logged no fault."""
+    where = None if engine == "SQLite" else request.getfixturevalue("postgres").create()
+    yield from ended_well(LocalServer(where), request)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """A PostgreSQL for all tests that do not end it."""
     cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(children: list[Child]) -> Iterator[Cluster]:
+    """A PostgreSQL that the test may end."""
+    cluster = Cluster()
+    children.append(cluster.child)
     yield cluster
     cluster.close()
 

@@ -26,7 +26,7 @@ TYPES = [
     (r"\bTEXT\b", 'TEXT COLLATE "C"'),  # ordered by its bytes
     (r"\bWITHOUT ROWID\b", ""),
     # in SQLite every index ends with the sort, and finds the next by it
-    (r"\((root|waits_for)\) WHERE", r"(\1, sort) WHERE"),
+    (r"\((root|waits_for|parent)\) WHERE", r"(\1, sort) WHERE"),
 ]
 
 

@@ -48,26 +48,6 @@ class Database(Role):
         self._cluster.crash()
 
 
-class Way(Role):
-    """The connections between one server and PostgreSQL."""
-
-    def __init__(self, name: str, proxy: Proxy, server: Role) -> None:
-        self._proxy, self._server = proxy, server
-        super().__init__(name, lambda: server.child)
-
-    def stop(self) -> None:
-        """Let nothing pass."""
-        self._proxy.cut()
-
-    def go_on(self) -> None:
-        """Let all pass again."""
-        self._proxy.mend()
-
-    def look(self) -> str:
-        """Find nothing: it is no process."""
-        return ""
-
-
 class Pair(AnyServer):
     """Two servers of one database, on the same ports."""
 
@@ -95,7 +75,7 @@ class PostgresRun(FaultRun):
         for name, proxy in zip(SERVERS, self._proxies, strict=True):
             url = proxy.url(self._url)
             server = Server(name, lambda name=name, url=url: self.server.start(name, url))
-            self.roles |= {name: server, WAYS[name]: Way(WAYS[name], proxy, server)}
+            self.roles |= {name: server, WAYS[name]: Role(WAYS[name], lambda proxy=proxy: proxy.child)}
             server.child.wait_for("is ready" if name == SERVERS[0] else "stands by")
         self.roles["postgres"] = Database(self._cluster)
 

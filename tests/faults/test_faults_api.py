@@ -6,12 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from fault_requests import Request, requests
 from hypothesis import given, settings
 
 from local_server.testing import LocalServer
 
 PLAIN = {"404 page not found", "400 Bad Request", "invalid request", ""}  # of what no route takes; "": 307
+
+
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the server keeps its promises in."""
+    return str(request.param)
 
 
 def test_no_request_is_a_fault_of_the_server_and_every_refusal_says_what_it_is(

@@ -7,7 +7,6 @@ After each run: the right results, every completed promise unchanged, no task le
 ended or went deaf without having been killed. A run that fails prints its plan and the output of all its processes.
 """
 
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
@@ -32,15 +31,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = metafunc.config.getoption("seeds")
         short = SHORT_ON_POSTGRES if "cluster" in metafunc.fixturenames else SHORT
         metafunc.parametrize("seed", range(wanted) if wanted else short)
-
-
-@pytest.fixture
-def cluster(children: list[Child]) -> Iterator[Cluster]:
-    """A PostgreSQL that may end."""
-    cluster = Cluster()
-    children.append(cluster.child)
-    yield cluster
-    cluster.close()
 
 
 @pytest.mark.long

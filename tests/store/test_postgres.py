@@ -14,7 +14,7 @@ from string import ascii_letters
 import pytest
 import requests
 from postgres_stage import Cluster
-from rules_stage import opened
+from rules_stage import Stage, opened
 from wire_client import FAR, Wire, code, until
 
 from local_server.standby import stand_by
@@ -270,3 +270,22 @@ def waiting(local: LocalServer) -> int:
     port = f"{int(local.url.rpartition(':')[2]):04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port}") and row[3] == "01" and row[4].split(":")[1] != "00000000" for row in rows)
+
+
+def test_the_server_leaves_synchronous_commit_as_it_is(postgres: Cluster) -> None:
+    url = postgres.create()
+    for setting in ("on", "remote_apply"):
+        name = url.split("/")[3].partition("?")[0]
+        postgres.run(f"ALTER DATABASE {name} SET synchronous_commit = {setting}")
+        store = opened(url)
+        assert store.db.execute("SELECT current_setting('synchronous_commit')").fetchone() == (setting,)
+        store.close()
+
+
+def test_a_process_is_known_on_its_own_machine_alone(postgres: Cluster) -> None:
+    stage = Stage(postgres.create())
+    for machine in ("here", "there"):
+        with stage.turn():
+            stage.store.set_process(f"g/{machine}", 1, 0.5, machine)
+    assert list(stage.store.processes("here")) == [("g/here", 1, 0.5)]
+    stage.store.close()
