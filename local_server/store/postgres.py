@@ -20,6 +20,7 @@ import psycopg
 from msgspec import Raw
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import send
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumper
@@ -256,14 +257,14 @@ class Postgres:
         """Take the transaction back, whatever it was that failed in it."""
         with self._faults():
             try:
-                self._pipeline.sync()
+                self._sync()
             except psycopg.Error:
                 if self._db.broken:
                     raise
             # Twice: the driver forgets what it has prepared, and tells the server so behind its next statement.
             for _ in range(2):
                 self._db.execute("ROLLBACK", prepare=False)
-                self._pipeline.sync()
+                self._sync()
         self.in_transaction = False
 
     def execute(self, sql: str, values: Mapping[str, Any] = {}) -> Rows:
@@ -304,7 +305,12 @@ class Postgres:
         with self._faults():
             self._tuples.execute(text, values)
             if wait:
-                self._pipeline.sync()
+                self._sync()
+
+    def _sync(self) -> None:
+        """Wait for the answers to all that was sent."""
+        self._db.wait(send(self._db.pgconn))  # the driver's own waits for ever if the socket does not take all at once
+        self._pipeline.sync()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
