@@ -4,8 +4,9 @@ A worker is known by its name, ``group/id``. What is seen of it is a stream, and
 other end of that stream, which is looked up when the stream opens. Three things happen, and the rules are told each:
 
 - A stream opens. Notifications that were sent on an older stream of that name are sent again; messages that were not
-  claimed can still be claimed for 500 ms. Claims that were made before stay with the process of the older stream, which
-  may be the same one, reconnected, or another that still works.
+  claimed can still be claimed for 500 ms, those of the last run of the server for their whole time. Claims that were
+  made before stay with the process of the older stream, which may be the same one, reconnected, or another that still
+  works.
 - A stream closes, mostly a moment before or after the end of its process. What its worker has claimed stays claimed
   while its process lives. Where no process is known, it stays claimed while heartbeats come.
 - A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.

@@ -326,7 +326,7 @@ class Postgres:
             if isinstance(error, errors.ProgramLimitExceeded) or (
                 isinstance(error, psycopg.DataError) and error.sqlstate is None  # a NUL, which the driver has found
             ):
-                raise UnstorableError(f"PostgreSQL cannot store it: {one_line(error)}") from None
+                raise UnstorableError(f"PostgreSQL cannot store it: {error.diag.message_primary or error}") from None
             if self._context is None:
                 raise StoreError(f"{line}; expected a schema in which this user may make and use tables") from None
             if isinstance(error, psycopg.OperationalError | psycopg.InternalError):

@@ -17,7 +17,7 @@ WAYS = {"server-1": "way-1", "server-2": "way-2"}
 KINDS: dict[str, Kind] = {"postgres": "kill", **dict.fromkeys(WAYS.values(), "stop")}  # all that is done to these
 # What a server may log, since it is what has happened.
 EXPECTED = re.compile(r"ERROR postgresql://")
-REFUSES = re.compile(r"Error: postgresql://.*connection failed|Error: 127\.0\.0\.1:\d+: Address already in use")
+REFUSES = re.compile(r"Error: postgresql://(?!.*; expected)|Error: 127\.0\.0\.1:\d+: Address already in use")
 
 
 class Server(Role):

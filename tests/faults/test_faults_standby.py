@@ -21,7 +21,7 @@ from wire_client import FAR, Wire, until
 from local_server.testing import Child
 from local_server.testing.server import AnyServer
 
-TAKES_OVER_WITHIN = 2.0  # seconds after a kill -9; 0.3 on an idle machine
+TAKES_OVER_WITHIN = 1.0  # seconds after a kill -9; mostly 0.2
 SILENCE = 4.0  # seconds until a server that says nothing loses its place
 
 
