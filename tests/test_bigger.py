@@ -13,7 +13,7 @@ from bigger_stage import CREDENTIALS, Machines, Site, site
 from postgres_stage import Cluster
 from wire_client import FAR, until
 
-from local_server.testing import Child
+from local_server.testing import Child, LocalServer
 from local_server.testing.postgres import OWNER, programs
 
 PAGE = Path("docs/bigger.md").read_text()
@@ -193,3 +193,33 @@ def _copy(first: Cluster, children: list[Child]) -> None:
 
 def _ids(api: str) -> set[str]:
     return {promise["id"] for promise in requests.get(f"{api}/promises?id=*", timeout=10).json()["promises"]}
+
+
+def test_a_step_waits_some_24_times_for_an_answer_of_the_database(postgres: Cluster, children: list[Child]) -> None:
+    program = """if True:
+        import atexit
+        from local_server.cli import main
+        from local_server.store.dialect import statement
+        from local_server.store.postgres import Postgres
+        run, execute, waits = Postgres._run, Postgres.execute, [0]
+        def counted(self, text, values, *, wait=False):
+            waits[0] += wait
+            return run(self, text, values, wait=wait)
+        def read(self, sql, values={}):
+            waits[0] += statement(sql)[2]
+            return execute(self, sql, values)
+        Postgres._run, Postgres.execute = counted, read
+        atexit.register(lambda: print("waited", waits[0]))
+        main()"""
+    server = LocalServer(postgres.create(), start=lambda name, *argv, **_: Child.python(name, "-c", program, *argv[2:]))
+    children.append(server.child)
+    worker = server.spawn("factorial_worker.py", "--id", "w")
+    children.append(worker)
+    worker.wait_for("is ready")
+    client = server.spawn("factorial_client.py", "40")
+    children.append(client)
+    assert client.wait(60) == 0
+    worker.kill()
+    server.stop()
+    waited = int(server.child.wait_for(r"waited (\d+)")[1]) / 40
+    assert 20 < waited < 28  # those of heartbeats, and of looking every second, among them
