@@ -164,9 +164,12 @@ def wire(memory_server: LocalServer) -> Iterator[Wire]:
     client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A real browser, to which names that end with .example are this machine."""
+    """A real browser, to which names that end with .example are this machine.
+
+    Its driver runs a loop in this thread: where it is open, no test can have one of its own.
+    """
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
         pytest.skip("no browser: sudo apt-get install chromium, or set CHROMIUM to the path of one")
