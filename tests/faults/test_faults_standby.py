@@ -11,14 +11,14 @@ from contextlib import closing
 
 import pytest
 import requests
-from conftest import held_port, starter
+from conftest import starter
 from fault_postgres import Pair
 from fault_stage import assert_running
 from postgres_stage import Cluster
 from proxy_stage import Proxy
 from wire_client import FAR, Wire, until
 
-from local_server.testing import Child
+from local_server.testing import Child, held_port
 from local_server.testing.server import AnyServer
 
 TAKES_OVER_WITHIN = 1.0  # seconds after a kill -9; mostly 0.2
