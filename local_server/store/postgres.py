@@ -130,7 +130,7 @@ class Postgres:
         """
         self.url = url
         self.in_transaction = False
-        self.total_changes = self._before = 0
+        self.total_changes = 0
         self._careful = self._doubtful = False
         self._context: Any = None  # of the pipeline, once it serves
         try:
@@ -241,16 +241,16 @@ class Postgres:
 
     def begin(self) -> None:
         """Open a transaction."""
-        self.in_transaction, self._before = True, self.total_changes
+        self.in_transaction = True
         self._run("BEGIN", {})
 
     def commit(self, *, lasting: bool = True) -> bool:  # noqa: ARG002 - of the protocol
         """Make the transaction durable, as far as the server is told to: see its ``synchronous_commit``.
 
-        One that has only read was answered all that it asked; its end is not waited for.
+        One that has only read is waited for, too: without a sync PostgreSQL waits for more, and finds nobody silent.
         """
         began = time.monotonic()
-        self._run("COMMIT", {}, wait=self.total_changes != self._before)
+        self._run("COMMIT", {}, wait=True)
         if time.monotonic() - began > SILENCE / 1_000:  # perhaps since this process was stopped, and lost its place
             self._run("SELECT 1", {}, wait=True)
         self.in_transaction = self._careful = False
