@@ -6,9 +6,9 @@ statements is waited for.
 
 One server serves a database, the others stand by. Who serves holds a lock that belongs to its connection, and all that
 it writes goes over that connection: a server that loses it can write nothing any more, so two never serve at a time.
-PostgreSQL ends the connection of a server that says nothing for SILENCE, since it is stopped, or has vanished; a server
-says something every second. It takes its connection for lost when the other machine has not confirmed for as long what
-it was sent, or has not answered for PATIENCE, which may be the fault of a slow disk.
+PostgreSQL, or a server that stands by, ends the connection of one that says nothing for SILENCE, since it is stopped,
+or has vanished; a server says something every second. It takes its connection for lost when the other machine has not
+confirmed for as long what it was sent, or has not answered for PATIENCE, which may be the fault of a slow disk.
 """
 
 import time
@@ -49,10 +49,13 @@ STATEMENTS = 1_000  # that are kept prepared; there are about 100, some of them 
 
 # The two locks of a schema: one is held by the server that serves, the other is shared by all that are connected.
 SERVES, CONNECTED = int.from_bytes(b"rsls"), int.from_bytes(b"rslc")
-HOLDERS = """SELECT coalesce(application_name, 'a server of another user')
-    FROM pg_locks JOIN pg_stat_activity USING (pid)
+_HOLD = """FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = hashtext(current_schema())::oid
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY backend_start"""
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+HOLDERS = f"SELECT coalesce(application_name, 'a server of another user') {_HOLD} ORDER BY backend_start"
+# PostgreSQL ends a silent connection by itself only between two transactions, or between what is synced within one.
+END_SILENT = f"""SELECT pg_terminate_backend(pid) {_HOLD} AND wait_event = 'ClientRead'
+    AND state_change < clock_timestamp() - interval '{SILENCE} ms'"""
 TABLES = """SELECT table_name, string_agg(column_name, ' ' ORDER BY column_name COLLATE "C")
     FROM information_schema.columns WHERE table_schema = current_schema() GROUP BY table_name"""
 MARK = "local_server"  # the table that tells the version of the others
@@ -179,8 +182,9 @@ class Postgres:
             return bool(self._one(sql, SERVES)[0])
 
     def leader(self) -> str:
-        """Return the name of the server that serves, nothing if there is none at this moment."""
+        """Return the name of the server that serves, nothing if there is none; one that is silent is ended."""
         with self._faults():
+            self._db.execute(END_SILENT, [SERVES])
             return str((self._one(HOLDERS, SERVES) or [""])[0])
 
     def servers(self) -> list[tuple[str, bool]]:

@@ -19,7 +19,7 @@ from wire_client import FAR, Wire, code, until
 
 from local_server.standby import stand_by
 from local_server.store import postgres as engine
-from local_server.store.errors import StoreError
+from local_server.store.errors import StoreError, StoreLostError
 from local_server.testing import Child, LocalServer, held_port
 
 LONG = "".join(Random(0).choices(ascii_letters, k=4_000))  # noqa: S311 - what no index of PostgreSQL takes
@@ -290,3 +290,19 @@ def test_a_process_is_known_on_its_own_machine_alone(postgres: Cluster) -> None:
             stage.store.set_process(f"g/{machine}", 1, 0.5, machine)
     assert list(stage.store.processes("here")) == [("g/here", 1, 0.5)]
     stage.store.close()
+
+
+@pytest.mark.parametrize("sql", ["SELECT count(*) FROM tasks", "INSERT INTO unsettled VALUES ('p')"])
+def test_who_is_silent_in_the_middle_of_a_turn_loses_its_place(postgres: Cluster, sql: str) -> None:
+    url = postgres.create()
+    silent, other = engine.Postgres(url, "silent"), engine.Postgres(url, "other")
+    assert silent.lead()
+    silent.open()
+    silent.begin()
+    silent.execute(sql)
+    until(lambda: other.lead() or not other.leader())
+    assert until(other.lead)
+    with pytest.raises(StoreLostError):
+        silent.commit()
+    silent.close()
+    other.close()
