@@ -25,7 +25,7 @@ from typing import NamedTuple
 from local_server import os_process
 from local_server.engine import Engine
 from local_server.os_process import EndPoint, Peer, Watch
-from local_server.rules import dispatch, losses
+from local_server.rules import dispatch, losses, tasks
 from local_server.rules.turn import Turn
 from local_server.rules.workers import OsProcess, Stream, Worker
 
@@ -146,6 +146,7 @@ class Presence:
             turn.store.set_process(worker.name, process.pid, process.started, self._machine)
             for task_id in losses.created_claimed(turn, set(claimed), int(process.started * 1_000)):
                 claimed.pop(task_id, None)
+            tasks.heartbeat(turn, worker.id)  # of a process that can be seen to live the leases are longer
 
         self._engine.tell(identified)
 

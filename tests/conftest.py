@@ -11,7 +11,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from postgres_stage import Cluster
 from rules_stage import Stage
-from wire_client import Wire, ended_well
+from wire_client import Wire, ended_well, starter
 
 from local_server.testing import Child, LocalServer, held_port
 
@@ -86,17 +86,6 @@ def nowhere() -> Iterator[int]:
 def server(resonate_server_process: LocalServer) -> LocalServer:
     """A local server of the test's own, its database in the test's folder, its ports free for it to come back to."""
     return resonate_server_process
-
-
-def starter(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
-    """Return what starts ``python *argv`` under a name, led to the server by its environment."""
-
-    def start(name: str, *argv: str | Path, env: dict[str, str] | None = None) -> Child:
-        child = Child.python(name, *argv, env={**server.env, **(env or {})})
-        children.append(child)
-        return child
-
-    return start
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from local_server.testing import START_DEADLINE, LocalServer
+from local_server.testing import START_DEADLINE, Child, LocalServer
+from local_server.testing.server import AnyServer
 
 DEADLINE = 10.0  # seconds for one answer or message
 FAR = 99_999_999_999_999  # a time-out that does not come
@@ -25,6 +27,17 @@ def ended_well(local: LocalServer, request: pytest.FixtureRequest) -> Iterator[L
     yield local
     status, faults = local.stop(), local.child.count("ERROR|Traceback")
     assert (status, faults) == (0, 0), local.child.output
+
+
+def starter(server: AnyServer, children: list[Child]) -> Callable[..., Child]:
+    """Return what starts ``python *argv`` under a name, led to the server by its environment."""
+
+    def start(name: str, *argv: str | Path, env: dict[str, str] | None = None) -> Child:
+        child = Child.python(name, *argv, env={**server.env, **(env or {})})
+        children.append(child)
+        return child
+
+    return start
 
 
 class _Now:

@@ -11,12 +11,11 @@ from contextlib import closing
 
 import pytest
 import requests
-from conftest import starter
 from fault_postgres import Pair
 from fault_stage import assert_running
 from postgres_stage import Cluster
 from proxy_stage import Proxy
-from wire_client import FAR, Wire, until
+from wire_client import FAR, Wire, starter, until
 
 from local_server.testing import Child, held_port
 from local_server.testing.server import AnyServer

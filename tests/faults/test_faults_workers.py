@@ -120,6 +120,17 @@ def test_a_worker_that_is_replaced_under_its_own_id_keeps_its_claims(
             assert done.status_code == 201, done.text
 
 
+def test_what_was_claimed_before_its_process_was_found_has_the_lease_of_one_that_is_seen(own_wire: Wire) -> None:
+    group, ttl = own_wire.id("group"), 2.0
+    promise = {"id": own_wire.id("step"), "timeout": FAR, "tags": {"resonate:invoke": f"poll://any@{group}"}}
+    claimed = time.monotonic()
+    own_wire.post("/promises/task", {"promise": promise, "task": {"processId": "early", "ttl": int(ttl * 1_000)}})
+    own_wire.stream(group, "early")
+    heir = own_wire.stream(group, "heir")
+    assert heir.next()["task"]["counter"] == 2
+    assert time.monotonic() - claimed > 1.4 * ttl
+
+
 @pytest.mark.long
 def test_a_worker_that_is_stopped_for_less_than_its_lease_lives_on(
     server: LocalServer, start: Callable[..., Child], times: Callable[[int], int]
