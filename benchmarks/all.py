@@ -18,7 +18,8 @@ from ending import leave_no_process
 from samples import LINE
 
 HERE = Path(__file__).parent
-ALL = ("cost", "factorial", "calculator", "gateway", "page", "stalls", "crowds", "flat", "stored", "kit", "sdk_tests")
+ALL = ("cost", "factorial", "calculator", "gateway", "page", "stalls", "crowds", "flat", "stored", "kit", "sdk_tests",
+       "restate")  # fmt: skip
 WIDTH, HEIGHT, EDGE = 640, 320, 48  # pixels of the plot, and of its margins
 COLOURS = ("#0b6e99", "#b5651d", "#4d7c0f", "#7e3ff2")
 KINDS = ("create", "complete", "get", "search of a page")  # the columns of flat.py behind promises and memory
