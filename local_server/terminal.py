@@ -22,6 +22,7 @@ from local_server.tree_lines import STATES, Row, clean, duration, promise_line, 
 from local_server.watch import follow
 
 TIMEOUT = 10.0  # seconds for an answer
+OWNED = {"resonate:invoke", "resonate:parent", "resonate:timeout"}  # tags of what the SDK or the clock completes
 
 Json = dict[str, Any]
 
@@ -235,15 +236,20 @@ def workers(server: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("promise_id", metavar="ID")
-@click.argument("value", required=False)
+@click.argument("value")
 @server_option
-def resolve(promise_id: str, value: str | None, server: str) -> None:
+def resolve(promise_id: str, value: str, server: str) -> None:
     """Resolve the pending promise ID with VALUE, which is JSON: what it waits for has come from outside."""
     try:
-        content = None if value is None else json.loads(value)
+        content = json.loads(value)
     except ValueError:
         raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
-    promise = Server(server).resolve(promise_id, content)
+    remote = Server(server)
+    promise = remote.ask("GET", path_of(promise_id))
+    if promise["state"] == "PENDING" and OWNED & promise.get("tags", {}).keys():
+        raise ServerError(f"promise {promise_id}: found a call or a sleep, which ends by itself; "
+                          "expected one that waits for somebody")  # fmt: skip
+    promise = remote.resolve(promise_id, content)
     click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
 
 

@@ -1,5 +1,6 @@
 """A worker: it takes orders until Ctrl-C. Start as many as you like."""
 
+import os
 import signal
 from threading import Event
 
@@ -13,6 +14,6 @@ for number in (signal.SIGINT, signal.SIGTERM):
 resonate = Resonate.remote(group="orders")  # all of a group know the same functions
 resonate.register(order)
 resonate.start()
-print("worker is ready", flush=True)
+print(f"worker is ready, pid {os.getpid()}", flush=True)
 stop.wait()
 resonate.stop()

@@ -160,16 +160,25 @@ def add_callback(
     root = name if kind == "resume" else promise_id
     callback = Callback(callback_id, promise_id, kind, root, recv, timeout, turn.now, head)
     if turn.store.insert_callback(callback):
-        if kind == "resume" and not _tells_its_parent(promise):
-            turn.store.share_child(root, promise_id)
+        if kind == "resume":
+            _note_asker(turn, promise, root)
         return 201, promise, callback
     return 200, promise, None
 
 
-def _tells_its_parent(promise: Promise) -> bool:
-    """Tell whether the SDK has said who asked for a promise, or (a sleep) its id does: not so of ``ctx.promise()``."""
+def _note_asker(turn: Turn, promise: Promise, asker: str) -> None:
+    """Note whose function asked for a promise, where neither the SDK has said it nor (a sleep) its id does.
+
+    What no function runs, as ``ctx.promise()`` makes it, is part of the run that was the first to ask for it.
+    """
     tags = msgspec.json.decode(promise.tags) if promise.tags else {}
-    return "resonate:parent" in tags or tags.get("resonate:timeout") == "true"
+    if "resonate:parent" in tags or tags.get("resonate:timeout") == "true":
+        return
+    removals = turn.store.removals
+    if "resonate:invoke" in tags or removals.parent(promise.id) or removals.stands_below(asker, promise.id):
+        turn.store.share_child(asker, promise.id)
+    else:
+        removals.adopt(promise.id, asker)
 
 
 def _current(turn: Turn, promise_id: str) -> Promise | None:

@@ -139,3 +139,17 @@ def test_old_runs_are_pruned_and_no_others(wire: Wire) -> None:
     assert wire.post("/ui/prune", {"olderThan": 3_600_000}).json() == {"promises": 0}
     assert wire.post("/ui/prune", {"olderThan": 0}).json()["promises"] >= 2
     assert left(wire) == {"open", "half", "part"}
+
+
+def test_what_a_function_made_for_a_person_to_resolve_goes_with_its_run(wire: Wire) -> None:
+    run, approval = wire.id("refund"), wire.id("approved")
+    wire.create(run, {"resonate:invoke": f"poll://any@{wire.id('nobody')}"})
+    wire.create(approval)  # as ctx.promise() does, which names no parent
+    body = {"promiseId": approval, "rootPromiseId": run, "timeout": FAR, "recv": "poll://any@g/w"}
+    assert wire.post(f"/promises/callback/{approval}", body).status_code == 201
+    assert [node["id"] for node in wire.get(f"/ui/tree/{run}").json()["nodes"]] == [run, approval]
+    wire.complete(approval)
+    wire.complete(run)
+    assert wire.get(f"/ui/removable?id={run}").json()["promises"] == 2
+    remove(wire, run)
+    assert wire.get(f"/promises/{approval}").status_code == 404

@@ -47,7 +47,7 @@ def test_a_tree_tells_results_errors_and_why_it_waits(wire: Wire) -> None:
     assert wire.post(f"/promises/callback/{three}", callback).status_code == 201
     nodes = {node["id"]: node for node in wire.get(f"/ui/tree/{top}").json()["nodes"]}
     assert (nodes[top]["where"], nodes[one]["error"]) == ("waits for its calls", "ValueError: no")
-    assert (nodes[three]["shared"], nodes[three]["where"]) == (True, "waits for somebody")
+    assert (nodes[three]["level"], nodes[three]["where"]) == (1, "waits for somebody")
     assert wire.get(f"/ui/tree/{two}").json()["parent"] == top
     assert wire.get(f"/ui/promise/{top}").json()["why"] == [{"text": "It waits for the end of", "promises": [three]}]
     details = wire.get(f"/ui/promise/{one}").json()

@@ -257,3 +257,15 @@ def test_an_error_is_told_by_its_type_and_message_also_without_a_page(run: Run, 
     for url in (server.url, bare):
         lines = run("tree", "failed-1", "--server", url).lines
         assert re.fullmatch(r"✘ failed-1  ValueError: no stock  \d+ ms  rejected", lines[0]), lines
+
+
+def test_resolve_ends_what_waits_for_somebody_and_nothing_that_ends_by_itself(server: LocalServer, run: Run) -> None:
+    far = 99_999_999_999_999
+    for name, tags in (("approval", {}), ("call", {"resonate:invoke": "poll://any@nobody"})):
+        body = {"id": f"resolve-{name}", "timeout": far, "tags": tags}
+        assert requests.post(f"{server.url}/promises", json=body, timeout=5).status_code == 201
+    assert run("resolve", "resolve-approval", "true").lines == ["resolve-approval is resolved"]
+    refused = run("resolve", "resolve-call", "true", status=1)
+    assert "promise resolve-call: found a call or a sleep, which ends by itself" in refused.output
+    assert requests.get(f"{server.url}/promises/resolve-call", timeout=5).json()["state"] == "PENDING"
+    run("resolve", "resolve-call", status=2)  # without a value

@@ -133,7 +133,7 @@ def test_a_promise_is_resolved_by_a_command(resonate_server: ThreadServer) -> No
     told = CliRunner().invoke(main, ["resolve", "a", '{"by": "me"}', "--server", resonate_server.url])
     assert (told.exit_code, told.output) == (0, "a is resolved\n")
     assert resonate_server.wait_for("a") == ("a", "RESOLVED", {"by": "me"})
-    CliRunner().invoke(main, ["resolve", "b", "--server", resonate_server.url])
+    CliRunner().invoke(main, ["resolve", "b", "null", "--server", resonate_server.url])
     assert resonate_server.wait_for("b") == ("b", "RESOLVED", None)
 
 
