@@ -175,7 +175,7 @@ def _note_asker(turn: Turn, promise: Promise, asker: str) -> None:
     if "resonate:parent" in tags or tags.get("resonate:timeout") == "true":
         return
     removals = turn.store.removals
-    if "resonate:invoke" in tags or removals.parent(promise.id) or removals.stands_below(asker, promise.id):
+    if "resonate:invoke" in tags or removals.parent(promise.id) or removals.below(promise.id, 0, 1):
         turn.store.share_child(asker, promise.id)
     else:
         removals.adopt(promise.id, asker)
