@@ -4,8 +4,8 @@
     uv run benchmarks/calculator.py --large      # minutes
 
 Two exp workers, on a server of its own with its database on disk; each run is under a fresh id, each figure is the
-median of 5 runs, with the fastest and the slowest. A balanced tree of 31 operators has 94 parts: 63 expressions to take
-apart (32 of them are numbers) and 31 operations.
+median of 5 runs, with the fastest and the slowest; runs with one and with two ops workers alternate. A balanced tree of
+31 operators has 94 parts: 63 expressions to take apart (32 of them are numbers) and 31 operations.
 
 Where an operator takes 100 ms, two ops workers need 16 turns for what one does in 31 (64 for 127): the speed-up can be
 1.94 (1.98) at most, less the time to take the tree apart, which comes before the first operator. Exits 1 if it is less
@@ -53,18 +53,26 @@ def row(terms: int) -> Expr:
 
 
 @contextmanager
+def worker(server: LocalServer, name: str, delay: float = 0.0) -> Iterator[Child]:
+    """Start a worker of this ``group/id``; stop it at the end."""
+    group, _, member = name.partition("/")
+    options = ["--delay", str(delay)] if group == "ops" else []
+    started = Child.python(
+        name, "-m", "calculator.calculator", "--group", group, "--id", member, *options, env=server.env
+    )
+    try:
+        started.wait_for("is ready")
+        yield started
+    finally:
+        started.stop()
+
+
+@contextmanager
 def workers(server: LocalServer, ops: int, delay: float = 0.0) -> Iterator[list[Child]]:
     """Start two exp workers and this many ops workers; stop them at the end."""
     with ExitStack() as stack:
-        started = []
-        for name in ("exp/lhs", "exp/rhs", *(f"ops/{number}" for number in range(ops))):
-            group, _, member = name.partition("/")
-            options = ["--delay", str(delay)] if group == "ops" else []
-            command = ["-m", "calculator.calculator", "--group", group, "--id", member, *options]
-            started.append(worker := Child.python(name, *command, env=server.env))
-            stack.callback(worker.stop)
-            worker.wait_for("is ready")
-        yield started
+        names = ("exp/lhs", "exp/rhs", *(f"ops/{number}" for number in range(ops)))
+        yield [stack.enter_context(worker(server, name, delay)) for name in names]
 
 
 def run(resonate: Resonate, terms: int, expr: Expr) -> float:
@@ -77,10 +85,10 @@ def run(resonate: Resonate, terms: int, expr: Expr) -> float:
     return took
 
 
-def runs(resonate: Resonate, terms: int) -> list[float]:
-    """Return the times of some runs, after a short one that waits until every worker is connected."""
+def timed(resonate: Resonate, terms: int) -> float:
+    """Return the time of a run, after a short one that waits until every worker is connected."""
     run(resonate, 4, halves(4))
-    return [run(resonate, terms, halves(terms)) for _ in range(RUNS)]
+    return run(resonate, terms, halves(terms))
 
 
 def shown(times: list[float]) -> str:
@@ -93,15 +101,17 @@ def small(resonate: Resonate, server: LocalServer) -> bool:
     for terms in SMALL:
         parts = 3 * terms - 2
         with workers(server, ops=2):
-            times = runs(resonate, terms)
+            times = [timed(resonate, terms) for _ in range(RUNS)]
         rate = parts / median(times)
         print(f"{terms - 1} operators, {parts} parts: {shown(times)}, {rate:.0f} parts a second", flush=True)
     overlaps = True
     for terms, enough in SMALL.items():
+        one, two = [], []
         with workers(server, 1, DELAY):
-            one = runs(resonate, terms)
-        with workers(server, 2, DELAY):
-            two = runs(resonate, terms)
+            for _ in range(RUNS):
+                one.append(timed(resonate, terms))
+                with worker(server, "ops/1", DELAY):
+                    two.append(timed(resonate, terms))
         speed_up = median(one) / median(two)
         overlaps &= speed_up >= enough
         print(
