@@ -121,9 +121,9 @@ class Stage:
         """Register a callback or a subscription; return the status."""
         return self.do(promises.add_callback, promise_id, kind, name, recv, timeout, None)[0]
 
-    def claim(self, task_id: str, counter: int = 1, process: str = "w", ttl: int = 10_000) -> Task:
+    def claim(self, task_id: str, counter: int = 1, process_id: str = "w", ttl: int = 10_000) -> Task:
         """Claim a task, and return it."""
-        return self.do(tasks.claim, task_id, counter, process, ttl)[0]
+        return self.do(tasks.claim, task_id, counter, process_id, ttl)[0]
 
     # connections
 

@@ -178,9 +178,9 @@ class Wire:
         assert done.status_code == 201, done.text
         return done.json()
 
-    def claim(self, task: Mapping[str, Any], process: str, ttl: int = 60_000) -> requests.Response:
+    def claim(self, task: Mapping[str, Any], process_id: str, ttl: int = 60_000) -> requests.Response:
         """Claim the task of a message."""
-        claim = {"id": task["id"], "counter": task["counter"], "processId": process, "ttl": ttl}
+        claim = {"id": task["id"], "counter": task["counter"], "processId": process_id, "ttl": ttl}
         return self.post("/tasks/claim", claim)
 
     def stream(self, group: str, member: str) -> EventStream:

@@ -22,8 +22,8 @@ def sweep(turn: Turn) -> bool:
     due_schedules = turn.store.due_schedules(turn.now, SWEEP)
     for schedule in due_schedules:
         schedules.run(turn, schedule)
-    unsettled = turn.store.unsettled()
-    if unsettled is not None and promises.follow_up(turn, unsettled):
-        turn.store.remove_unsettled(unsettled)
+    completed = turn.store.next_follow_up()
+    if completed is not None and promises.follow_up(turn, completed):
+        turn.store.remove_follow_up(completed)
     full = max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP
-    return full or bool(due_schedules) or unsettled is not None
+    return full or bool(due_schedules) or completed is not None

@@ -196,7 +196,7 @@ def _complete(turn: Turn, promise: Promise, event: PromiseEvent, at: int, value:
     done = replace(promise, state=state, value=value, completed_on=at, idempotency_key_for_complete=key)
     turn.store.complete_promise(done, by_clock=event in ("timeout", "timer"))
     if not follow_up(turn, promise.id):
-        turn.store.add_unsettled(promise.id)
+        turn.store.add_follow_up(promise.id)
         turn.due_at(turn.now)
     return done
 

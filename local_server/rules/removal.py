@@ -50,7 +50,7 @@ def busy(turn: Turn) -> set[str]:
         for promise, until in worker.ending.items()
         if until is None or until > turn.mono
     }
-    return turn.store.removals.unsettled() | reporting
+    return turn.store.removals.follow_ups() | reporting
 
 
 def start(turn: Turn, root: str) -> bool:

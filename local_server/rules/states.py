@@ -13,7 +13,7 @@ A notify task carries the end of a promise to a client, which never answers. It 
 was sent on has stayed open for a while; when the stream closes before that, it waits again for the client.
 
 These tables are the only authority: a state is changed by ``transition`` and by nothing else. (``tasks.claim`` grants
-two late claims, which change no state.)
+two kinds of claims that this table refuses, the repeated and the late one; they change no state.)
 """
 
 from typing import Any, Literal, NamedTuple

@@ -17,7 +17,7 @@ from local_server.rules.workers import Worker
 # All in ms.
 SHORTEST_LEASE: Final = 500  # a ttl of 0 lives until the heartbeat that follows its claim, as the SDK's tests expect
 REPEATED_AFTER: Final = 900  # the SDK waits for 1 s before it repeats what got no answer
-OVERTAKEN_WITHIN: Final = 60_000  # a claim that is later than that is refused
+LATE_WITHIN: Final = 60_000  # of the end of its task a late claim is granted
 
 
 def get(turn: Turn, task_id: str) -> Task:
@@ -84,18 +84,20 @@ def claim(
 ) -> tuple[Task, Promise | None, Promise | None]:
     """Lease a task to a process; return it with its root promise, and the leaf promise of a resume.
 
-    The SDK ends its process over a claim that is refused. Two late claims are therefore granted without a change of
-    state: a repetition by the same process with the same counter, whose answer may have been lost, and a claim of a
-    task whose root ended while its message was on its way.
+    The SDK ends its process over a claim that is refused. So two kinds are granted that ``states`` refuses:
+
+    - A repeated claim: its holder claims it once more, since the answer to the first time was lost. The lease begins
+      anew.
+    - A late claim: the task has ended with its root while its message, or the claim, was on its way. Nothing changes.
 
     Raises:
         Refusal: 40403, 40306, 40307, 40308.
     """
     task = get(turn, task_id)
-    if (task.state, task.process, task.counter) == ("CLAIMED", process_id, counter) and _may_be_repeated(turn, task):
+    if _is_repeated(turn, task, process_id, counter):
         claimed = replace(task, ttl=ttl, deadline=_lease(turn, turn.workers.named(task.recipient), ttl))
         turn.store.update_task(claimed)
-    elif task.counter == counter and _overtaken(turn, task):
+    elif _is_late(turn, task, counter):
         claimed = task
         if holder := turn.workers.named(task.recipient):
             holder.ending[task.root] = None
@@ -162,7 +164,7 @@ def finish_root(turn: Turn, root: str, limit: int, but: str = "") -> int:
         if done:
             dispatch.write(turn, task, done)
         if task.kind != "notify" and task.state != "INIT" and (holder := turn.workers.named(task.recipient)):
-            holder.ending[root] = None if task.state == "CLAIMED" else turn.mono + OVERTAKEN_WITHIN
+            holder.ending[root] = None if task.state == "CLAIMED" else turn.mono + LATE_WITHIN
     return len(tasks)
 
 
@@ -200,20 +202,22 @@ def _is_unclaimed_work(task: Task) -> bool:
     return task.kind != "notify" and task.state in ("INIT", "ENQUEUED")
 
 
-def _may_be_repeated(turn: Turn, task: Task) -> bool:
-    """Tell whether the answer to a claim may have been lost: it is repeated as late as the SDK repeats a call.
+def _is_repeated(turn: Turn, task: Task, process_id: str, counter: int) -> bool:
+    """Tell whether the holder of a task claims it once more, not sooner than the SDK repeats a call.
 
     A call that lay in the socket of a server that stood still is decided just before its repetition.
     """
+    if (task.state, task.process, task.counter) != ("CLAIMED", process_id, counter):
+        return False
     at = task.claimed_on or 0
     return not 0 <= turn.now - at < REPEATED_AFTER or at < turn.resumed + REPEATED_AFTER
 
 
-def _overtaken(turn: Turn, task: Task) -> bool:
-    """Tell whether a task has ended with its root while its message, or the claim of it, was on its way."""
+def _is_late(turn: Turn, task: Task, counter: int) -> bool:
+    """Tell whether a task was sent with that counter, and has ended since, before anybody claimed it."""
     sent_and_never_claimed = task.kind != "notify" and task.recipient is not None and task.claimed_on is None
     ended = task.completed_on if task.state in ("COMPLETED", "TIMEDOUT") else None
-    return sent_and_never_claimed and ended is not None and turn.now - ended < OVERTAKEN_WITHIN
+    return task.counter == counter and sent_and_never_claimed and ended is not None and turn.now - ended < LATE_WITHIN
 
 
 def _check(task: Task, counter: int) -> None:

@@ -1,4 +1,4 @@
-"""What the store asks of a database engine; ``database`` has SQLite's, ``postgres`` the other."""
+"""What the store asks of a database engine; ``sqlite`` has the one, ``postgres`` the other."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol

@@ -81,7 +81,7 @@ class Removals:
         return row is not None
 
     def ended_roots(self, before: int, at: int, after: str, limit: int) -> list[tuple[int, str]]:
-        """Return (ms since the epoch, id) of roots that completed before then, behind this place, the oldest first."""
+        """Return (ms since the epoch, id) of roots that completed before then, behind that pair, the oldest first."""
         return self._db.execute(
             """SELECT completed_on, id FROM promises WHERE parent IS NULL AND completed_on IS NOT NULL
                 AND completed_on < :before AND (completed_on, id) > (:at, :after)
@@ -89,8 +89,8 @@ class Removals:
             {"before": before, "at": at, "after": after, "limit": limit},
         ).fetchall()
 
-    def unsettled(self) -> set[str]:
-        """Return the completed promises of which not everybody has been told yet."""
+    def follow_ups(self) -> set[str]:
+        """Return the completed promises that are still to be followed up."""
         return {row[0] for row in self._db.execute("SELECT promise FROM unsettled")}
 
     # what changes

@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS callbacks (
     PRIMARY KEY (promise, id)
 ) WITHOUT ROWID;
 
--- Completed promises of which tasks are still to be ended, or callbacks to become tasks: more than one turn takes.
+-- Completed promises of which tasks are still to be ended, or callbacks to become tasks: more than one turn takes. The
+-- rules call that following up.
 CREATE TABLE IF NOT EXISTS unsettled (
     promise TEXT PRIMARY KEY
 ) WITHOUT ROWID;
@@ -61,7 +62,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     leaf TEXT,
     recv TEXT NOT NULL,
     timeout INTEGER NOT NULL,
-    process TEXT,
+    process TEXT,                       -- who claimed it: a text of the SDK's, not an operating system's pid
     ttl INTEGER NOT NULL,
     deadline INTEGER,
     not_before INTEGER,

@@ -16,7 +16,6 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import Callback, Promise, Schedule, Task
-from local_server.store.database import connect
 from local_server.store.engines import Database
 from local_server.store.removals import Removals
 from local_server.store.rows import (
@@ -30,6 +29,7 @@ from local_server.store.rows import (
     as_task,
     parameters,
 )
+from local_server.store.sqlite import connect
 
 # Of a task that is stored, these columns change.
 CHANGING = ("state", "counter", "process", "ttl", "deadline", "not_before", "recipient", "waits_for", "claimed_on",
@@ -47,7 +47,7 @@ LIVE = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
 
 
 class Store:
-    """Promises, callbacks, tasks and schedules in one database."""
+    """Promises, callbacks, tasks and schedules in one database; README.md lists which event asks for which method."""
 
     def __init__(self, where: Path | Database | None) -> None:
         """Open or create the database.
@@ -189,17 +189,17 @@ class Store:
             )
         return callbacks
 
-    def add_unsettled(self, promise_id: str) -> None:
-        """Note a completed promise with more tasks or callbacks than one turn takes."""
+    def add_follow_up(self, promise_id: str) -> None:
+        """Note a completed promise with more tasks or callbacks than one turn takes, in the table ``unsettled``."""
         self.db.execute("INSERT INTO unsettled VALUES (:id) ON CONFLICT DO NOTHING", {"id": promise_id})
 
-    def unsettled(self) -> str | None:
-        """Return one of these."""
+    def next_follow_up(self) -> str | None:
+        """Return a promise to be followed up."""
         found: str | None = self._one("SELECT min(promise) FROM unsettled")[0]
         return found
 
-    def remove_unsettled(self, promise_id: str) -> None:
-        """Note that nothing is left of it to do."""
+    def remove_follow_up(self, promise_id: str) -> None:
+        """Note that it has been followed up to the end."""
         self.db.execute("DELETE FROM unsettled WHERE promise = :id", {"id": promise_id})
 
     # tasks
@@ -250,9 +250,9 @@ class Store:
         """Return all tasks that somebody holds: for the start of a server."""
         return self._tasks(f"{LIVE} AND state <> 'INIT'")
 
-    def unowned_claims(self, process: str) -> list[Task]:
+    def unowned_claims(self, process_id: str) -> list[Task]:
         """Return what a process claimed while the server knew no stream of it."""
-        return self._tasks("process = :process AND state = 'CLAIMED' AND recipient IS NULL", process=process)
+        return self._tasks("process = :process_id AND state = 'CLAIMED' AND recipient IS NULL", process_id=process_id)
 
     def waiting_for(self, address: str, limit: int) -> list[Task]:
         """Return tasks for which no worker was found at this address, the oldest first."""
@@ -281,9 +281,9 @@ class Store:
         """Move the deadline of a task that is sent or claimed."""
         self._pass("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
 
-    def claimed_by(self, process: str) -> list[Task]:
+    def claimed_by(self, process_id: str) -> list[Task]:
         """Return what a process has claimed."""
-        return self._tasks("process = :process AND state = 'CLAIMED'", process=process)
+        return self._tasks("process = :process_id AND state = 'CLAIMED'", process_id=process_id)
 
     def losses(self, task_id: str, reason: str) -> int:
         """Return how often a task was lost for a reason that begins so."""

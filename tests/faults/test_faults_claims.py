@@ -39,7 +39,7 @@ print("all answered", flush=True)
 """
 
 
-def test_a_claim_of_a_resume_that_the_end_of_its_root_has_overtaken_is_granted(wire: Wire) -> None:
+def test_a_late_claim_of_a_resume_that_ended_with_its_root_is_granted(wire: Wire) -> None:
     root, leaf, group = wire.id("root"), wire.id("leaf"), wire.id("group")
     stream, address = wire.stream(group, "w"), f"poll://any@{group}/w"
     promise = {"id": root, "timeout": FAR, "tags": {"resonate:invoke": address}}

@@ -36,14 +36,14 @@ def test_uni_reaches_only_the_one_it_names(stage: Stage) -> None:
 def test_equals_take_turns(stage: Stage) -> None:
     streams = [stage.connect(f"g/{name}") for name in "abc"]
     for task in work(stage, 9):
-        stage.claim(task, process="elsewhere")  # so that nobody's load grows
+        stage.claim(task, process_id="elsewhere")  # so that nobody's load grows
     assert [len(stream.messages) for stream in streams] == [3, 3, 3]
 
 
 def test_the_least_loaded_is_chosen(stage: Stage) -> None:
     a, b = stage.connect("g/a"), stage.connect("g/b")
     for task in work(stage, 3, "poll://uni@g/a"):
-        stage.claim(task, process="a")
+        stage.claim(task, process_id="a")
     work(stage, 3, first=3)
     assert (len(a.messages), len(b.messages)) == (3, 3)
     stage.do(tasks.complete, "__invoke:p0", 1)
@@ -159,7 +159,7 @@ def test_one_task_of_a_root_runs_at_a_time_the_oldest_next(stage: Stage) -> None
 def test_the_next_of_a_root_goes_on_when_the_running_one_is_lost_and_cannot_be_sent(stage: Stage, end: str) -> None:
     stream = stage.connect("g/w", PROCESS)
     stage.create("r", invoke="poll://uni@h/other")
-    stage.claim("__invoke:r", process="other", ttl=1000)
+    stage.claim("__invoke:r", process_id="other", ttl=1000)
     stage.create("a")
     stage.call_back("a", "resume", "r", ANY)
     stage.connect("h/other", PROCESS)

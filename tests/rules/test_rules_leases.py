@@ -7,7 +7,7 @@ from local_server import errors
 from local_server.rules import tasks
 from local_server.rules.dispatch import CLAIM_WITHIN
 from local_server.rules.losses import CLAIM_AFTER_CLOSE, HEARTBEAT_WITHIN
-from local_server.rules.tasks import OVERTAKEN_WITHIN, SHORTEST_LEASE
+from local_server.rules.tasks import LATE_WITHIN, SHORTEST_LEASE
 from local_server.rules.workers import WINDOW, OsProcess
 
 # leases
@@ -16,7 +16,7 @@ from local_server.rules.workers import WINDOW, OsProcess
 def test_a_lease_goes_with_its_ttl_unless_a_heartbeat_comes(stage: Stage) -> None:
     first = stage.connect("g/a")
     work(stage, 1)
-    stage.claim("__invoke:p0", process="a", ttl=1000)
+    stage.claim("__invoke:p0", process_id="a", ttl=1000)
     stage.advance(999)
     assert stage.do(tasks.heartbeat, "a") == 1
     second = stage.connect("g/b")
@@ -79,7 +79,7 @@ def test_what_is_not_claimed_in_time_goes_to_another_who_is_preferred_from_then_
 def test_a_living_process_that_is_paused_for_less_than_its_lease_keeps_its_work(stage: Stage, beat: int) -> None:
     stage.connect("g/a", PROCESS)
     work(stage, 1)
-    stage.claim("__invoke:p0", process="a", ttl=10_000)
+    stage.claim("__invoke:p0", process_id="a", ttl=10_000)
     stage.advance(beat)  # the next heartbeat was due 5 s after the claim; the pause comes before it
     stage.advance(9_999)
     assert stage.do(tasks.heartbeat, "a") == 1
@@ -98,7 +98,7 @@ def sent_and_over(stage: Stage, **tags: str) -> str:
 
 
 @pytest.mark.parametrize("end", ["resolve", "cancel", "time"])
-def test_a_claim_overtaken_by_the_end_of_its_root_is_granted_and_changes_nothing(stage: Stage, end: str) -> None:
+def test_a_late_claim_of_a_task_that_ended_with_its_root_is_granted_and_changes_nothing(stage: Stage, end: str) -> None:
     task = sent_and_over(stage)
     if end == "time":
         stage.advance(100)
@@ -110,16 +110,16 @@ def test_a_claim_overtaken_by_the_end_of_its_root_is_granted_and_changes_nothing
     assert root
     assert (root.id, root.state != "PENDING", leaf) == ("p", True, None)
     assert refused(lambda: stage.claim(task, 2, "a")) == errors.TASK_ALREADY_COMPLETED
-    stage.advance(OVERTAKEN_WITHIN)
+    stage.advance(LATE_WITHIN)
     assert refused(lambda: stage.claim(task, 1, "a")) == errors.TASK_ALREADY_COMPLETED
     assert stage.dump() == before
 
 
 def test_a_claim_of_what_its_holder_completed_stays_refused(stage: Stage) -> None:
     task = sent_and_over(stage)
-    stage.claim(task, process="a")
+    stage.claim(task, process_id="a")
     stage.do(tasks.complete, task, 1)
-    assert refused(lambda: stage.claim(task, process="a")) == errors.TASK_ALREADY_COMPLETED
+    assert refused(lambda: stage.claim(task, process_id="a")) == errors.TASK_ALREADY_COMPLETED
 
 
 def test_a_claim_of_what_was_never_sent_stays_refused_when_its_root_has_ended(stage: Stage) -> None:
@@ -163,7 +163,7 @@ def test_what_a_closed_stream_carried_goes_to_another_if_it_is_not_claimed_in_a_
     stage.connect("g/a", PROCESS)
     work(stage, 2)
     stage.disconnect("g/a")
-    stage.claim("__invoke:p0", process="a")
+    stage.claim("__invoke:p0", process_id="a")
     other = stage.connect("g/b")
     stage.advance(CLAIM_AFTER_CLOSE)
     assert sent(other) == [("__invoke:p1", 2)]
@@ -172,7 +172,7 @@ def test_what_a_closed_stream_carried_goes_to_another_if_it_is_not_claimed_in_a_
 def test_a_living_process_keeps_its_leases_without_a_stream(stage: Stage) -> None:
     stage.connect("g/a", PROCESS)
     work(stage, 1)
-    stage.claim("__invoke:p0", process="a", ttl=60_000)
+    stage.claim("__invoke:p0", process_id="a", ttl=60_000)
     stage.disconnect("g/a")
     other = stage.connect("g/b")
     stage.advance(59_999)
@@ -183,7 +183,7 @@ def test_a_worker_out_of_sight_without_a_stream_has_to_send_a_heartbeat_soon(sta
     for name in "ab":
         stage.connect(f"g/{name}")
         work(stage, 1, f"poll://uni@g/{name}", first=ord(name))
-        stage.claim(f"__invoke:p{ord(name)}", process=name, ttl=60_000)
+        stage.claim(f"__invoke:p{ord(name)}", process_id=name, ttl=60_000)
         stage.disconnect(f"g/{name}")
     stage.advance(HEARTBEAT_WITHIN - 1)
     stage.do(tasks.heartbeat, "a")
@@ -195,7 +195,7 @@ def test_a_claim_that_comes_after_its_stream_has_closed_is_on_the_books(stage: S
     stage.connect("g/a")
     work(stage, 1)
     stage.disconnect("g/a")
-    stage.claim("__invoke:p0", process="a")
+    stage.claim("__invoke:p0", process_id="a")
     assert stage.worker("g/a").claimed == {"__invoke:p0"}
     stage.do(tasks.complete, "__invoke:p0", 1)
     assert list(stage.workers) == []
@@ -204,7 +204,7 @@ def test_a_claim_that_comes_after_its_stream_has_closed_is_on_the_books(stage: S
 def test_the_end_of_a_process_frees_all_it_held_at_once(stage: Stage) -> None:
     stage.connect("g/a", PROCESS)
     claimed, unclaimed = work(stage, 2)
-    stage.claim(claimed, process="a")
+    stage.claim(claimed, process_id="a")
     stage.disconnect("g/a")
     other = stage.connect("g/b")
     stage.process_ends("g/a")
@@ -260,7 +260,7 @@ def test_a_restart_gives_each_lease_and_each_message_its_full_time_once(durable:
     durable.connect("g/a")
     claimed, unclaimed = work(durable, 2)
     durable.mono = 77_777
-    durable.claim(claimed, process="a", ttl=30_000)
+    durable.claim(claimed, process_id="a", ttl=30_000)
     durable.restart()
     other = durable.connect("g/b")
     durable.advance(CLAIM_WITHIN - 1)
@@ -278,20 +278,22 @@ def test_a_message_of_the_previous_run_has_its_time_to_be_claimed_although_its_w
     durable.restart()
     back = durable.connect("g/a")
     durable.advance(CLAIM_WITHIN - 1)  # the SDK claims in another thread, which may be late
-    assert durable.claim("__invoke:p0", process="a").counter == 1
+    assert durable.claim("__invoke:p0", process_id="a").counter == 1
     durable.advance(1)
     assert sent(back) == [("__invoke:p1", 2)]
 
 
 def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) -> None:
     work(durable, 1)
-    durable.claim("__invoke:p0", process="a", ttl=1_000)
-    assert refused(lambda: durable.claim("__invoke:p0", process="a")) == errors.TASK_ALREADY_CLAIMED  # not by the SDK
+    durable.claim("__invoke:p0", process_id="a", ttl=1_000)
+    assert (
+        refused(lambda: durable.claim("__invoke:p0", process_id="a")) == errors.TASK_ALREADY_CLAIMED
+    )  # not by the SDK
     for _ in range(2):
-        assert refused(lambda: durable.claim("__invoke:p0", process="b")) == errors.TASK_ALREADY_CLAIMED
+        assert refused(lambda: durable.claim("__invoke:p0", process_id="b")) == errors.TASK_ALREADY_CLAIMED
         assert refused(lambda: durable.claim("__invoke:p0", 2, "a")) == errors.TASK_ALREADY_CLAIMED
         durable.advance(900)
-        assert durable.claim("__invoke:p0", process="a", ttl=1_000).process == "a"
+        assert durable.claim("__invoke:p0", process_id="a", ttl=1_000).process == "a"
         durable.restart()
     durable.advance(999)
     assert durable.task("__invoke:p0").state == "CLAIMED"
@@ -300,13 +302,13 @@ def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) 
 def test_a_claim_that_a_server_decides_as_it_goes_on_after_a_pause_may_be_repeated_at_once(stage: Stage) -> None:
     work(stage, 1)
     stage.resumed = stage.now
-    stage.claim("__invoke:p0", process="a")
-    assert stage.claim("__invoke:p0", process="a").process == "a"
-    assert refused(lambda: stage.claim("__invoke:p0", process="b")) == errors.TASK_ALREADY_CLAIMED
+    stage.claim("__invoke:p0", process_id="a")
+    assert stage.claim("__invoke:p0", process_id="a").process == "a"
+    assert refused(lambda: stage.claim("__invoke:p0", process_id="b")) == errors.TASK_ALREADY_CLAIMED
 
 
 def test_a_message_of_the_previous_run_can_still_be_claimed(durable: Stage) -> None:
     durable.connect("g/a")
     work(durable, 1)
     durable.restart()
-    assert durable.claim("__invoke:p0", process="a").state == "CLAIMED"
+    assert durable.claim("__invoke:p0", process_id="a").state == "CLAIMED"

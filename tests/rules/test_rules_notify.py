@@ -187,7 +187,7 @@ def test_a_promise_with_thousands_of_callbacks_tells_them_over_many_turns_and_re
     durable.sweep()
     durable.restart()
     durable.advance(0)
-    while durable.store.unsettled():
+    while durable.store.next_follow_up():
         durable.sweep()
     assert len(durable.tasks()) == count
     assert {task.waits_for for task in durable.tasks().values()} == {"poll://any@h"}
@@ -204,7 +204,7 @@ def test_a_root_with_thousands_of_tasks_ends_them_over_many_turns(stage: Stage) 
     for _ in range(3):
         stage.sweep()
     assert {task.state for task in stage.tasks().values()} == {"COMPLETED"}
-    assert stage.store.unsettled() is None
+    assert stage.store.next_follow_up() is None
 
 
 def test_everybody_is_told_of_an_end_however_many_turns_that_takes(stage: Stage) -> None:
@@ -212,6 +212,6 @@ def test_everybody_is_told_of_an_end_however_many_turns_that_takes(stage: Stage)
     for number in range(200):
         stage.call_back("p", "notify", f"s{number}", f"poll://uni@c/{number}")
     stage.complete("p")
-    while stage.store.unsettled() is not None:
+    while stage.store.next_follow_up() is not None:
         stage.sweep()
     assert [task.state for task in stage.tasks().values()] == ["INIT"] * 200  # each waits for its client

@@ -51,16 +51,16 @@ def test_a_run_goes_with_all_that_is_kept_about_it(stage: Stage) -> None:
     stage.create("r", invoke=ANY)
     stage.create("r.1", parent="r", invoke=ANY)
     stage.create("other")
-    stage.claim("__invoke:r", process="a")
+    stage.claim("__invoke:r", process_id="a")
     stage.call_back("r.1", "resume", "r", ANY)
     stage.call_back("r.1", "notify", "s", "poll://uni@x/y")
     stage.do(tasks.drop, "__invoke:r", 1)
-    stage.claim("__invoke:r", 2, process="a")
+    stage.claim("__invoke:r", 2, process_id="a")
     stage.do(tasks.complete, "__invoke:r", 2)
-    stage.claim("__invoke:r.1", process="a")
+    stage.claim("__invoke:r.1", process_id="a")
     stage.complete("r.1", key="r.1")
     stage.do(tasks.complete, "__invoke:r.1", 1)
-    stage.claim("__resume:r:r.1", process="a")
+    stage.claim("__resume:r:r.1", process_id="a")
     stage.complete("r", key="r")
     stage.do(tasks.complete, "__resume:r:r.1", 1)
     assert stream.messages
@@ -154,7 +154,7 @@ def test_what_is_pending_stays_and_is_a_run_of_its_own_from_then_on(stage: Stage
 def test_a_run_stays_as_long_as_a_worker_may_report_of_it(stage: Stage) -> None:
     stage.connect("g/a")
     stage.create("r", invoke=ANY)
-    stage.claim("__invoke:r", process="a")
+    stage.claim("__invoke:r", process_id="a")
     stage.complete("r", "cancel")
     assert remove(stage, "r") == ["r"]
     assert stage.complete("r", key="r") == 200  # the worker: no 404, over which the SDK would be deaf
@@ -162,7 +162,7 @@ def test_a_run_stays_as_long_as_a_worker_may_report_of_it(stage: Stage) -> None:
     assert stage.do(tasks.complete, "__invoke:r", 1)[0] == 200
     assert remove(stage, "r") == []
     stage.create("s", invoke=ANY)
-    stage.claim("__invoke:s", process="a")
+    stage.claim("__invoke:s", process_id="a")
     stage.complete("s", "cancel")
     stage.process_ends("g/a")
     assert remove(stage, "s") == []
@@ -174,7 +174,7 @@ def test_a_run_stays_as_long_as_a_claim_of_it_may_be_on_its_way(stage: Stage) ->
         stage.create(one, invoke=ANY)
         stage.complete(one, "cancel")
     assert remove(stage, "r") == ["r"]
-    stage.claim("__invoke:r", process="a")  # no 404, over which the SDK would end its process
+    stage.claim("__invoke:r", process_id="a")  # no 404, over which the SDK would end its process
     stage.advance(60_000)
     assert remove(stage, "r", "s") == ["r"]  # r is in hand, s would be refused by now
     stage.do(tasks.complete, "__invoke:r", 1)
@@ -198,7 +198,7 @@ def test_what_comes_again_is_sent_to_a_worker_that_has_not_run_it(stage: Stage) 
     stage.create("r", invoke=ANY)
     (first,) = (name for name, stream in streams.items() if stream.messages)
     for _ in range(3):
-        stage.claim("__invoke:r", process=first)
+        stage.claim("__invoke:r", process_id=first)
         stage.complete("r", key="r")
         stage.do(tasks.complete, "__invoke:r", 1)
         assert remove(stage, "r") == []
@@ -210,16 +210,21 @@ def test_what_comes_again_is_sent_to_a_worker_that_has_not_run_it(stage: Stage) 
         first = holder
 
 
-def test_a_worker_that_takes_it_for_the_earlier_run_gives_it_back(stage: Stage) -> None:
+def run_again_after_its_removal(stage: Stage) -> None:
+    """Let g/a run r to its end, remove that, and create r anew: there is nobody but g/a to send it to."""
     stage.connect("g/a")
     stage.create("r", invoke=ANY)
-    stage.claim("__invoke:r", process="a")
+    stage.claim("__invoke:r", process_id="a")
     stage.complete("r", key="r")
     stage.do(tasks.complete, "__invoke:r", 1)
     remove(stage, "r")
     stage.create("r", invoke=ANY)
+
+
+def test_a_worker_that_takes_it_for_the_earlier_run_gives_it_back(stage: Stage) -> None:
+    run_again_after_its_removal(stage)
     for counter, wait in ((1, 0), (2, 1_000), (3, 2_000)):
-        stage.claim("__invoke:r", counter, process="a")
+        stage.claim("__invoke:r", counter, process_id="a")
         with stage.turn() as turn:
             assert tasks.complete(turn, "__invoke:r", counter)[0] == 201
         (warning,) = turn.warnings
@@ -231,20 +236,14 @@ def test_a_worker_that_takes_it_for_the_earlier_run_gives_it_back(stage: Stage) 
     stage.connect("g/b")
     stage.process_ends("g/a")
     assert stage.task("__invoke:r").recipient == "g/b"
-    stage.claim("__invoke:r", 5, process="b")
+    stage.claim("__invoke:r", 5, process_id="b")
     stage.complete("r", key="r")
     assert stage.do(tasks.complete, "__invoke:r", 5)[0] == 200
 
 
 def test_a_worker_that_waits_for_a_call_has_not_taken_it_for_an_earlier_run(stage: Stage) -> None:
-    stage.connect("g/a")
-    stage.create("r", invoke=ANY)
-    stage.claim("__invoke:r", process="a")
-    stage.complete("r", key="r")
-    stage.do(tasks.complete, "__invoke:r", 1)
-    remove(stage, "r")
-    stage.create("r", invoke=ANY)
-    stage.claim("__invoke:r", process="a")
+    run_again_after_its_removal(stage)
+    stage.claim("__invoke:r", process_id="a")
     stage.create("r.1", parent="r", timeout=FAR)
     stage.call_back("r.1", "resume", "r", ANY)
     with stage.turn() as turn:

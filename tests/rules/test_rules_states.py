@@ -72,7 +72,7 @@ def task_in(stage: Stage, kind: TaskKind, state: str) -> Task:
         stage.call_back(awaited, kind, name, recv, TIMEOUT)
         stage.complete(awaited)
     if state in ("CLAIMED", "COMPLETED"):
-        stage.claim(task_id, process="holder")
+        stage.claim(task_id, process_id="holder")
     if state == "COMPLETED":
         stage.do(tasks.complete, task_id, 1)
     if state == "TIMEDOUT":

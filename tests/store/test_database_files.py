@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from local_server.cli import main
-from local_server.store import database
+from local_server.store import sqlite
 from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, MIGRATIONS, VERSION, shape
 from local_server.store.store import Store
@@ -166,7 +166,7 @@ def test_a_migration_that_fails_changes_nothing_and_leaves_no_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version_0(tmp_path / "db")
-    monkeypatch.setattr(database, "MIGRATIONS", ["DROP TABLE tasks", "CREATE TABLE promises (again)"])
+    monkeypatch.setattr(sqlite, "MIGRATIONS", ["DROP TABLE tasks", "CREATE TABLE promises (again)"])
     with pytest.raises(StoreError, match="promises already exists"):
         Store(tmp_path / "db")
     assert sorted(files(tmp_path)) == ["db"]

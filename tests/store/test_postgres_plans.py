@@ -56,7 +56,7 @@ def remove(stage: Stage) -> None:
     removals.root("old11")
     removals.stands_below("old11", "old10")
     removals.ended_roots(START, 0, "", 10)
-    removals.unsettled()
+    removals.follow_ups()
     removals.remove("old11")
     removals.removed()
     removals.cut_off("old10", 10)

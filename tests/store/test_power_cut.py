@@ -15,14 +15,14 @@ from wire_client import FAR, Wire, code, until
 from local_server import errors
 from local_server.model import Promise
 from local_server.rules import tasks
-from local_server.store import database, log
+from local_server.store import log, sqlite
 from local_server.testing import Child, LocalServer
 
 # A server; its arguments are a folder for the copies, and then its own.
 COPYING = """
 import os, pathlib, shutil, sys, time
 from local_server.cli import main
-from local_server.store import database, log
+from local_server.store import log, sqlite
 
 disk, db = pathlib.Path(sys.argv.pop(1)), pathlib.Path(sys.argv[2])
 
@@ -48,7 +48,7 @@ class Power:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.syncs = 0
         self._disk = folder / "disk"
-        monkeypatch.setattr(database, "LOG_BYTES", 0)  # a log that starts small is copied sooner
+        monkeypatch.setattr(sqlite, "LOG_BYTES", 0)  # a log that starts small is copied sooner
         self.stage = Stage(folder / "db")
         self._copy(0)
         monkeypatch.setattr(log, "_sync", self._copy)
@@ -134,7 +134,7 @@ def test_a_claim_that_a_power_cut_took_is_offered_again_and_its_holder_may_still
     stage = power.stage
     stage.connect("g/w")
     stage.create("p", invoke=ANY)
-    stage.claim("__invoke:p", process="w")
+    stage.claim("__invoke:p", process_id="w")
     power.fail()
     assert stage.task("__invoke:p").state == "ENQUEUED"
     finish(stage, "__invoke:p")

@@ -15,10 +15,10 @@ from rules_stage import FAR, START, Stage, opened, refused
 from local_server.model import Callback, Promise, Schedule, Task
 from local_server.rules import promises, schedules, tasks
 from local_server.rules.workers import OsProcess
-from local_server.store.database import LOG_BYTES
 from local_server.store.errors import StoreError, StoreInUseError, UnstorableError
 from local_server.store.postgres import Postgres
 from local_server.store.searches import Searches, Wanted
+from local_server.store.sqlite import LOG_BYTES
 from local_server.store.store import Store
 
 # A database in full use: ended and pending promises, tasks of every state, on behalf of many workers and clients.
@@ -67,7 +67,7 @@ def everything_once(stage: Stage) -> None:
     stage.create("r", key="k", parent="q")
     stage.connect("g/a", OsProcess(1, 0.0))
     stage.store.set_process("g/a", 1, 0.0, "here")
-    stage.claim("__invoke:r", process="a")
+    stage.claim("__invoke:r", process_id="a")
     stage.do(tasks.heartbeat, "a")
     for leaf in ("x", "y", "z"):
         stage.create(leaf, timeout=START + 10_000 if leaf == "z" else FAR)
@@ -76,7 +76,7 @@ def everything_once(stage: Stage) -> None:
     stage.complete("x", key="k")
     stage.complete("x", key="k")
     stage.do(tasks.complete, "__invoke:r", 1)
-    stage.claim("__resume:r:x", process="a")
+    stage.claim("__resume:r:x", process_id="a")
     stage.connect("g/c")
     stage.disconnect("g/c")
     stage.complete("y")

@@ -1,4 +1,4 @@
-"""Opening the database: one file, one server, and commits that survive a power cut."""
+"""SQLite: a database is one file with one server, and its commits survive a power cut."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from local_server.store.engines import Row
 from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
 from local_server.store.log import Log
-from local_server.store.place import Place
+from local_server.store.whereabouts import Whereabouts
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +38,11 @@ class Sqlite(sqlite3.Connection):
     """A connection as ``engines.Database`` wants it.
 
     Attributes:
-        place: where its file is, None while that is being opened.
+        whereabouts: where its file is, None while that is being opened.
         log: what syncs its log, likewise, and in memory.
     """
 
-    place: Place | None = None
+    whereabouts: Whereabouts | None = None
     log: Log | None = None
 
     def begin(self) -> None:
@@ -64,16 +64,16 @@ class Sqlite(sqlite3.Connection):
 
     def check(self) -> None:
         """Look whether the file is still where it was."""
-        if self.place:
-            self.place.check()
+        if self.whereabouts:
+            self.whereabouts.check()
 
     def close(self) -> None:
         """Close it; what is committed is in the one file then."""
         if self.log:
             self.log.close()
         super().close()
-        if self.place:
-            self.place.close()
+        if self.whereabouts:
+            self.whereabouts.close()
 
     def servers(self) -> list[tuple[str, bool]]:
         """Return none: a file has only one server."""
@@ -104,7 +104,7 @@ def connect(path: Path | None) -> Sqlite:
         db = _open(":memory:", f"{inspection.schema()}; {_mark(VERSION)}") if path is None else _connect(real(path))
     except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:
         raise of_sqlite(path or Path(":memory:"), error) from None
-    db.place = Place(path)
+    db.whereabouts = Whereabouts(path)
     if path:
         db.log = Log(log_of(real(path)))
         db.execute("PRAGMA synchronous = NORMAL")

@@ -14,7 +14,7 @@ APART = 0.1  # seconds between two looks at most, where the system does not say 
 CHANGES = 0x4 | 0x800  # of inotify(7): IN_ATTRIB, which a name less is too, and IN_MOVE_SELF
 
 
-class Place:
+class Whereabouts:
     """Where the files are, and which they were."""
 
     def __init__(self, path: Path | None) -> None:
