@@ -1,4 +1,9 @@
-"""The two listeners: what a request of each port means, and its answer once that is committed."""
+"""The two ports: what a request means, its answer once that is committed, and where a message leaves.
+
+A message leaves by the ``EventStream`` of its worker. What a turn has decided to send is in its outbox until COMMIT;
+then ``engine`` lets it out (``Turn.send``), each message on its stream. A stream opens on the port of streams, or under
+/poll of the API.
+"""
 
 import logging
 import re

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on a connection, and who may ask."""
+"""HTTP/1.1 on a connection: who may ask, and how much one may take."""

@@ -7,6 +7,17 @@ worker 500 ms after its stream has closed, since the claim may still arrive.
 A task may itself be what ends its worker: the SDK ends its process over a function that it does not know and over
 arguments that do not fit. The first time a task is lost by the death of its holder it is given to another at once. From
 the second time on it waits 1, 2, 4 ... 60 s, so that a pool that is restarted outlives it, and people are told.
+
+Who calls, and when:
+
+- ``presence``: a stream has closed (``stream_closed``), and the process behind it cannot be seen (``out_of_sight``).
+- ``presence``: a process has ended (``process_gone``; ``lose_claims`` if another one has its name by now). Which claims
+  are whose, it reads by ``counters`` and ``created_claimed``.
+- ``due``: the time to claim, a lease or the wait for a client is over (``deadline_passed``).
+- ``tasks``: a worker has dropped a task (``lose``), or ended it without a result (``took_for_earlier``).
+- ``engine``: the server has started, or a commit may be lost since the disk failed (``restarted``).
+
+All of them end in ``lose`` or ``settle``, or move a deadline. ``dispatch.drain`` gives to others what that frees.
 """
 
 from typing import Final

@@ -1,1 +1,1 @@
-"""The database: its schema, how it is opened, and the SQL of the rules."""
+"""The database: its schema, SQLite or PostgreSQL behind it, and the SQL of the rules."""
