@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+import click
 from ending import leave_no_process
 from factorial import Factorials, served, workers
 from resonate.options import Options
@@ -122,6 +123,7 @@ def connected(server: LocalServer, count: int) -> list[socket.socket]:
     return streams
 
 
+@click.command()
 def main() -> None:
     """Measure, and print a line for each."""
     leave_no_process()

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
 from ending import leave_no_process
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -181,6 +182,7 @@ def measure(browser: Browser, server: LocalServer, results: Results) -> None:
     print(f"{f'memory of the page before and after {3 * WRITES} changes':<58} {before:8.1f} MiB, {heap(page):.1f} MiB")
 
 
+@click.command()
 def main() -> None:
     """Start everything, measure, end everything."""
     leave_no_process()

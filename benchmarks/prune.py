@@ -10,12 +10,12 @@ of a step both ways, how long the removal took, and the size of the file before 
 import base64
 import json
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
+import click
 import requests
 from ending import leave_no_process
 
@@ -66,10 +66,11 @@ def factorial(server: LocalServer, first: int) -> float:
         time.sleep(0.05)
 
 
-def main() -> None:
+@click.command()
+@click.argument("promises", type=click.IntRange(min=1), default=PROMISES)
+def main(promises: int) -> None:
     """Measure, and print a line for each."""
     leave_no_process()
-    promises = int(sys.argv[1]) if len(sys.argv) > 1 else PROMISES
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "resonate.db"
         fill(file, promises)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import click
 from ending import leave_no_process
 
 from local_server.testing import LocalServer
@@ -100,6 +101,7 @@ def resolve(size: int) -> bytes:
     return json.dumps({"state": "RESOLVED", "value": {"data": "A" * size}}).encode()
 
 
+@click.command()
 def main() -> None:
     """Measure, and print a line for each kind of request."""
     leave_no_process()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import click
 import psutil
 from ending import leave_no_process
 
@@ -50,10 +51,11 @@ def rows(promises: int) -> Iterator[tuple[object, ...]]:
         yield name, state, PARAM, value, 2**60, TAGS, number, end
 
 
-def main() -> None:
+@click.command()
+@click.argument("promises", type=click.IntRange(min=1), default=PROMISES)
+def main(promises: int) -> None:
     """Measure, and print a line for each."""
     leave_no_process()
-    promises = int(sys.argv[1]) if len(sys.argv) > 1 else PROMISES
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "resonate.db")
         store.begin()
