@@ -27,6 +27,7 @@ from resonate.stores import RemoteStore
 
 GROUP = "factorial-worker"
 CLEAR = "\r\x1b[K" if sys.stderr.isatty() else ""  # takes the line of the cursor away
+COME_BACK = 8.0  # seconds in which workers are back when a server was restarted; the SDK waits for 5 of them
 LARGEST_N = 5_000  # see docs/factorial.md: what limits it is time and memory, not the depth of the calls
 
 parser = argparse.ArgumentParser(description="Compute n! on the factorial workers.")
@@ -111,13 +112,15 @@ def wait_for_server(*, retry: bool) -> None:
 def wait_for(handle: Handle[int]) -> None:
     """Return when the result is there; on a terminal one line counts the seconds, else a line when they double."""
     began, due, told = time.monotonic(), 0.0, False
+    served = -COME_BACK  # when a worker was last seen; that none was ever is said at once
     done = handle.done()  # subscribes: the server tells this client of the result
     while not done:
         done = bool(wait([handle.future], timeout=1).done)
         waited = time.monotonic() - began
-        if not done and not told and nobody_serves():
-            note(f"Nobody serves the group {GROUP}; start a worker with: uv run factorial_worker.py")
-            told = True
+        if not done and not told:
+            served = served if nobody_serves() else waited
+            if told := waited - served >= COME_BACK:
+                note(f"Nobody serves the group {GROUP}; start a worker with: uv run factorial_worker.py")
         text = f"{waited:.0f} s: waiting for {handle.id} (Ctrl-C leaves it running)"
         if CLEAR:  # the cursor goes back to the start of the line: whatever is printed next takes its place
             print(CLEAR if done else f"{CLEAR}{text}\r", end="", file=sys.stderr, flush=True)

@@ -75,7 +75,10 @@ def main(
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Look for damage in the database FILE of a server that does not run; nothing in it is changed."""
+    """Look for damage in the database FILE of a stopped server.
+
+    Nothing in it is changed.
+    """
     from local_server.store.errors import StoreInUseError  # noqa: PLC0415 - the other commands need no SQLite
     from local_server.store.inspection import problems  # noqa: PLC0415 - likewise
 

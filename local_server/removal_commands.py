@@ -1,16 +1,15 @@
-"""``uv run local-server cancel | delete | prune``: what is given up or removed, said before it is done."""
+"""``uv run local-server cancel | delete | prune | unschedule``: what is given up or removed, said before it is done."""
 
 import re
 import sys
 import time
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import click
 
-from local_server.terminal import Json, Server, ServerError, server_option
-from local_server.tree_lines import STATES, clean
+from local_server.terminal import Json, Server, ServerError, path_of, refuse_completed, schedule_line, server_option
+from local_server.tree_lines import STATES, clean, counted, moment
 
 UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # ms
 NAMED = 5  # ids in a line
@@ -44,16 +43,13 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 @_yes_option
 @server_option
 def cancel(promise_id: str, server: str, *, yes: bool) -> None:
-    """Cancel the pending promise ID, after a question; whoever waits for it gets an error.
+    """Cancel the pending promise ID, after a question.
 
-    Its id stays taken: whoever asks for it again gets that error, too, until `local-server delete ID`.
+    Whoever waits for it gets an error. Its id stays taken: whoever asks for it again gets that error, too, until
+    `local-server delete ID`.
     """
-    remote, path = Server(server), f"/promises/{quote(promise_id, safe='')}"
-    promise = remote.ask("GET", path)
-    if promise["state"] != "PENDING":
-        end = STATES[promise["state"]][2]
-        found = f"found it completed; it was {end} at {moment(promise['completedOn'])}".replace("was timed", "timed")
-        raise ServerError(f"The promise has already been {end}: promise {clean(promise_id)}: {found}")
+    remote, path = Server(server), path_of(promise_id)
+    refuse_completed(remote.ask("GET", path))
     for line in _hangs_on(remote, promise_id):
         click.echo(clean(line))
     _ask(f"Cancel {clean(promise_id)}?", yes=yes)
@@ -67,9 +63,10 @@ def cancel(promise_id: str, server: str, *, yes: bool) -> None:
 @_yes_option
 @server_option
 def delete(pattern: str, server: str, *, pending: bool, yes: bool) -> None:
-    """Delete the runs with a promise whose id fits PATTERN (* stands for any characters), after a question.
+    """Delete the runs in which an id fits PATTERN, after a question.
 
-    A run is a root and all that was called below it. What other runs use too stays. The ids can be computed anew then.
+    In PATTERN, * stands for any characters. A run is a root and all that was called below it. What other runs use too
+    stays. The ids can be computed anew then.
     """
     remote = Server(server)
     query = urlencode({"id": pattern, **({"pending": "true"} if pending else {})})
@@ -78,9 +75,9 @@ def delete(pattern: str, server: str, *, pending: bool, yes: bool) -> None:
         click.echo(clean(line))
     if not found["runs"]:
         sys.exit(1)
-    _ask(f"Delete {_count(found['promises'], 'promise')} for ever?", yes=yes)
+    _ask(f"Delete {counted(found['promises'], 'promise')} for ever?", yes=yes)
     done = _ours(remote, "POST", "/ui/remove", {"id": pattern, "pending": pending}, timeout=None)
-    click.echo(f"deleted {_count(done['promises'], 'promise')}")
+    click.echo(f"deleted {counted(done['promises'], 'promise')}")
     if done["promises"] < found["promises"]:
         raise ServerError("not all of it: some is in use again, or a worker still runs it; say it again later")
 
@@ -90,12 +87,31 @@ def delete(pattern: str, server: str, *, pending: bool, yes: bool) -> None:
 @_yes_option
 @server_option
 def prune(age: int, server: str, *, yes: bool) -> None:
-    """Delete the runs that completed that long ago, all of them and with all below, after a question."""
+    """Delete the runs that completed long ago, after a question.
+
+    Each goes with all that was called below it, if all of that had completed by then.
+    """
     remote = Server(server)
     before = moment(time.time_ns() // 1_000_000 - age)
     _ask(f"Delete for ever every run that had completed by {before}?", yes=yes)
     done = _ours(remote, "POST", "/ui/prune", {"olderThan": age}, timeout=None)
-    click.echo(f"deleted {_count(done['promises'], 'promise')}")
+    click.echo(f"deleted {counted(done['promises'], 'promise')}")
+
+
+@click.command()
+@click.argument("schedule_id", metavar="ID")
+@_yes_option
+@server_option
+def unschedule(schedule_id: str, server: str, *, yes: bool) -> None:
+    """Delete the schedule ID, after a question.
+
+    What it has started by now stays.
+    """
+    remote, path = Server(server), f"/schedules/{quote(schedule_id, safe='')}"
+    click.echo(schedule_line(remote.ask("GET", path)))
+    _ask(f"Delete the schedule {clean(schedule_id)}?", yes=yes)
+    remote.ask("DELETE", path)
+    click.echo(f"deleted the schedule {clean(schedule_id)}")
 
 
 def _ours(remote: Server, method: str, path: str, body: object = None, timeout: float | None = 60.0) -> Json:
@@ -113,13 +129,13 @@ def _ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UnaskedError("found no terminal on which to ask; expected --yes")
+        raise UnaskedError("no terminal to ask on: add --yes to go on without a question")
     if not click.confirm(question):
         raise ServerError("nothing was changed")
 
 
 def _hangs_on(remote: Server, promise_id: str) -> list[str]:
-    """Say who waits for a promise, and what is unfinished below it, as far as the server tells."""
+    """Say who waits for a promise, who runs it, and what is unfinished below it, as far as the server tells."""
     try:
         view = remote.ask("GET", f"/ui/promise/{quote(promise_id, safe='')}")
         below = [node["id"] for node in remote.tree(promise_id)["nodes"][1:] if node["state"] == "PENDING"]
@@ -129,13 +145,17 @@ def _hangs_on(remote: Server, promise_id: str) -> list[str]:
         return []
     waiting = [one["root"] if one["kind"] == "resume" else f"the client {one['recv']}" for one in view["callbacks"]]
     lines = [f"{_names(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for {promise_id}"] if waiting else []
+    lines += [
+        f"{run['worker']} runs it, and is not stopped: it goes on until the function ends or has to wait"
+        for run in view["node"].get("runs", []) if "end" not in run
+    ]  # fmt: skip
     if below := list(dict.fromkeys(below)):
         lines.append(f"unfinished below it, and left to themselves: {_names(below)}")
     return lines
 
 
 def _would_delete(found: Json, pattern: str, *, pending: bool) -> list[str]:
-    runs, promises = _count(found["runs"], "run"), _count(found["promises"], "promise")
+    runs, promises = counted(found["runs"], "run"), counted(found["promises"], "promise")
     lines = []
     if found["runs"]:
         lines.append(f"{runs} with {promises}: {_names(found['ids'], found['runs'])}")
@@ -143,7 +163,7 @@ def _would_delete(found: Json, pattern: str, *, pending: bool) -> list[str]:
         lines.append(f"{pattern}: no promise has such an id")
     if found["pending"]:
         one = found["pending"] == 1
-        what = f"{_count(found['pending'], 'promise')} {'is' if one else 'are'} pending"
+        what = f"{counted(found['pending'], 'promise')} {'is' if one else 'are'} pending"
         stays = "its run stays" if one else "their runs stay"
         lines.append(f"{what}, and will be canceled" if pending else f"{what}: {stays}, unless with --pending")
     if found["staying"]:
@@ -158,13 +178,4 @@ def _names(ids: list[str], count: int = 0) -> str:
     return ", ".join(ids[:NAMED]) + (f" and {rest:,} more" if rest else "")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def moment(ms: int) -> str:
-    """Return a time as people here write it."""
-    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-COMMANDS = (cancel, delete, prune)
+COMMANDS = (cancel, delete, prune, unschedule)

@@ -72,7 +72,8 @@ async def _serve(config: Config) -> None:
         async with serving(config, raise_descriptor_limit()) as (engine, *urls):
             await _until_over(config, urls, stop.wait())
         return
-    name = f"local-server {config.host}:{config.port} pid {os.getpid()} on {socket.gethostname()}"
+    address = f"{config.host}:{config.port}" if config.port else config.host  # 0: of no use to anybody
+    name = f"local-server {address} pid {os.getpid()} on {socket.gethostname()}"
     known = False
     while True:
         database, waited = await stand_by(config.url, name, stop, known=known)

@@ -1,4 +1,4 @@
-"""``uv run local-server tree | promises | workers | resolve``: what the page shows, for people in a terminal.
+"""``uv run local-server tree | promises | workers | schedules | resolve``: what the page shows, for a terminal.
 
 They talk to a running server by its HTTP API. What the official server does not tell is asked for by its own wire:
 there a tree has states and times, but not who ran what; its workers cannot be listed.
@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
 from local_server.page import readable
-from local_server.tree_lines import STATES, Row, clean, duration, promise_line, rows
+from local_server.tree_lines import LATEST, STATES, Row, clean, duration, moment, promise_line, rows
 from local_server.watch import follow
 
 TIMEOUT = 10.0  # seconds for an answer
@@ -102,16 +103,16 @@ class Server:
             seen.add(promise["id"])
             nodes.append({**_node(promise), "level": level, "again": again})
             if not again:
-                children = self.search("*", **{"tags[resonate:parent]": promise["id"]})
+                children = self.search("promises", "*", **{"tags[resonate:parent]": promise["id"]})
                 stack.extend((level + 1, child) for child in children if child["id"] != promise["id"])
         return {"now": time.time_ns() // 1_000_000, "more": False, "nodes": nodes}
 
-    def search(self, pattern: str, **fields: str) -> Iterator[Json]:
-        """Return the promises that match, the newest first."""
+    def search(self, kind: str, pattern: str, **fields: str) -> Iterator[Json]:
+        """Return the promises, or the schedules, that match, the newest first."""
         query = {"id": pattern, **fields}
         while True:
-            page = self.ask("GET", f"/promises?{urlencode(query)}")
-            yield from page["promises"]
+            page = self.ask("GET", f"/{kind}?{urlencode(query)}")
+            yield from page[kind]
             if not page["cursor"]:
                 return
             query["cursor"] = page["cursor"]
@@ -120,6 +121,20 @@ class Server:
 def path_of(promise_id: str) -> str:
     """Return the path of a promise in the API."""
     return f"/promises/{quote(promise_id, safe='')}"
+
+
+def refuse_completed(promise: Json) -> None:
+    """Raise a ``ServerError`` that says how a promise ended, and when, if it has."""
+    if promise["state"] != "PENDING":
+        end, at = STATES[promise["state"]][2], moment(promise["completedOn"])
+        raise ServerError(f"{clean(promise['id'])} is {end} already, since {at}, and stays so")
+
+
+def schedule_line(schedule: Json) -> str:
+    """Tell of a schedule its times, the next one, and the id of its promises, which the official server keeps back."""
+    due = schedule["nextRunTime"]
+    notes = schedule["cron"], f"next {moment(due)}" if due < LATEST else "never again", schedule["promiseId"]
+    return f"{clean(schedule['id'])}  " + click.style("  ".join(clean(note) for note in notes if note), dim=True)
 
 
 def _told(content: Any) -> str:
@@ -150,6 +165,7 @@ server_option = click.option(
     "--server", default=_default_server, metavar="URL", show_default="the SDK's variables, else http://localhost:8001",
     help="The server to ask.",
 )  # fmt: skip
+_limit_option = click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -159,7 +175,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 @_json_option
 @server_option
 def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
-    """Show the calls below the promise ID, who ran them, and how long they took."""
+    """Show the calls below the promise ID, and who ran them.
+
+    Also how long each took.
+    """
     remote, seen = Server(server), False
 
     def look() -> list[Row] | None:
@@ -188,13 +207,16 @@ def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("pattern", default="*")
 @click.option("--state", type=click.Choice(["pending", "resolved", "rejected"]), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
+@_limit_option
 @_json_option
 @server_option
 def promises(pattern: str, state: str | None, limit: int, server: str, *, as_json: bool) -> None:
-    """List the promises whose id fits PATTERN, in which * stands for any characters, the newest first."""
-    fields = {"limit": str(min(limit, 100)), **({"state": state} if state else {})}
-    found = [promise for promise, _ in zip(Server(server).search(pattern, **fields), range(limit), strict=False)]
+    """List the promises whose id fits PATTERN, the newest first.
+
+    In PATTERN, * stands for any characters.
+    """
+    fields = {"state": state} if state else {}
+    found = _first(limit, server, "promises", pattern, **fields)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -203,11 +225,32 @@ def promises(pattern: str, state: str | None, limit: int, server: str, *, as_jso
         click.echo(promise_line(_node(promise), now))
 
 
+def _first(limit: int, server: str, kind: str, pattern: str, **fields: str) -> list[Json]:
+    return list(islice(Server(server).search(kind, pattern, limit=str(min(limit, 100)), **fields), limit))
+
+
+@click.command()
+@click.argument("pattern", default="*")
+@_limit_option
+@_json_option
+@server_option
+def schedules(pattern: str, limit: int, server: str, *, as_json: bool) -> None:
+    """List the schedules whose id fits PATTERN, the newest first.
+
+    In PATTERN, * stands for any characters. `local-server unschedule ID` deletes one.
+    """
+    found = _first(limit, server, "schedules", pattern)
+    click.echo(json.dumps(found) if as_json else "\n".join(map(schedule_line, found)), nl=as_json or bool(found))
+
+
 @click.command()
 @_json_option
 @server_option
 def workers(server: str, *, as_json: bool) -> None:
-    """List groups and workers, what each holds, who has gone in the last minute, and what waits for a worker."""
+    """List groups, workers, and the work that waits for one.
+
+    Also what each worker holds, and who has gone in the last minute.
+    """
     try:
         view = Server(server).ask("GET", "/ui/workers")
     except ServerError as error:
@@ -239,18 +282,22 @@ def workers(server: str, *, as_json: bool) -> None:
 @click.argument("value")
 @server_option
 def resolve(promise_id: str, value: str, server: str) -> None:
-    """Resolve the pending promise ID with VALUE, which is JSON: what it waits for has come from outside."""
+    """Resolve the pending promise ID with VALUE, which is JSON.
+
+    What it waits for has come from outside.
+    """
     try:
         content = json.loads(value)
     except ValueError:
         raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
     remote = Server(server)
     promise = remote.ask("GET", path_of(promise_id))
-    if promise["state"] == "PENDING" and OWNED & promise.get("tags", {}).keys():
+    refuse_completed(promise)
+    if OWNED & promise.get("tags", {}).keys():
         raise ServerError(f"promise {promise_id}: found a call or a sleep, which ends by itself; "
                           "expected one that waits for somebody")  # fmt: skip
     promise = remote.resolve(promise_id, content)
     click.echo(f"{clean(promise['id'])} is {STATES[promise['state']][2]}")
 
 
-COMMANDS = (tree, promises, workers, resolve)
+COMMANDS = (tree, promises, schedules, workers, resolve)

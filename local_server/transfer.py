@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from local_server.terminal import Server, ServerError, path_of, server_option
-from local_server.tree_lines import clean
+from local_server.tree_lines import clean, counted
 
 VERSION = 1
 DAY = 86_400_000  # ms
@@ -88,9 +88,10 @@ class Line(Struct, forbid_unknown_fields=True):
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @server_option
 def export_command(file: Path, server: str) -> None:
-    """Write all promises and schedules of a server to FILE, or go on with one that was ended.
+    """Write all promises and schedules of a server to FILE.
 
-    Stop the workers first: what completes meanwhile may be missing. Tasks and callbacks are not in it, and no times.
+    It goes on with a FILE that was ended. Stop the workers first: what completes meanwhile may be missing. Tasks and
+    callbacks are not in it, and no times.
     """
     remote = _reached(server)
     with _opened(file) as out:
@@ -100,7 +101,7 @@ def export_command(file: Path, server: str) -> None:
                 counts[name] += 1
         _write(out, {"end": counts})
         os.fsync(out.fileno())
-    told = " and ".join(f"{counts[name]:,} {name}" for name in ("promises", "schedules"))
+    told = " and ".join(counted(counts[name], KINDS[name]) for name in ("promises", "schedules"))
     click.echo(f"{file} holds {told}; an import runs the functions of those that are pending anew")
 
 
@@ -196,9 +197,10 @@ def _lines(source: IO[bytes], file: Path) -> Iterator[tuple[int, int, Line]]:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @server_option
 def import_command(file: Path, server: str) -> None:
-    """Bring what FILE holds to a server; the same command goes on with an import that was ended.
+    """Bring what FILE holds to a server.
 
-    What has finished does not run again; pending calls do. Stop the schedules' first server: both would run them.
+    The same command goes on with an import that was ended. What has finished does not run again; pending calls do.
+    Stop the schedules' first server: both would run them.
     """
     remote = _reached(server)
     with file.open("rb") as source, ThreadPoolExecutor(CALLERS) as pool:
@@ -213,9 +215,11 @@ def import_command(file: Path, server: str) -> None:
     for problem in problems[:SHOWN]:
         click.echo(clean(problem), err=True)
     if problems:
-        raise click.ClickException(f"{len(problems):,} of {sum(map(len, steps)):,} are not as in {file}")
-    click.echo(f"{server} holds all of {file}: {sum(map(len, steps[:3])):,} promises, {len(steps[2]):,} of them "
-               f"pending calls, and {len(steps[3]):,} schedules")  # fmt: skip
+        verb = "is" if len(problems) == 1 else "are"
+        raise click.ClickException(f"{len(problems):,} of {sum(map(len, steps)):,} {verb} not as in {file}")
+    completed, waiting, calls, schedules = map(len, steps)
+    click.echo(f"{server} holds all of {file}: {counted(completed + waiting + calls, 'promise')}, with "
+               f"{counted(calls, 'pending call')}, and {counted(schedules, 'schedule')}")  # fmt: skip
 
 
 def _in_order(source: IO[bytes], file: Path) -> tuple[list[int], ...]:

@@ -54,6 +54,16 @@ def duration(ms: float) -> str:
     return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
 
 
+def moment(ms: int) -> str:
+    """Show a time as people here write it."""
+    return datetime.fromtimestamp(min(ms, LATEST) / SECOND).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def counted(number: int, what: str) -> str:
+    """Say how many of something there are: ``1 promise``, ``2 promises``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def clean(text: str) -> str:
     """Make text harmless for a terminal: no control characters, whatever a promise is called."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs") else c for c in text)

@@ -173,6 +173,7 @@ def test_a_server_that_is_killed_is_replaced_by_the_one_that_stands_by(shared_ho
         for some in (lines[:kill], lines[kill:])
     )
     assert before + after == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert "Nobody serves" not in demo.output
     rows = table_of(demo.output, "factorial(10) and two servers")
     assert (rows["steps"], rows["run twice"]) == (["10 (10 resolved)"], ["none"])
     away, recovery = (float(rows[name][0].partition(" ")[0]) for name in ("away", "recovery"))

@@ -129,6 +129,16 @@ def test_work_that_is_asked_for_before_any_worker_is_there_starts_with_the_first
     assert waiting.count("^Nobody serves the group factorial-worker; .*: uv run factorial_worker.py$") == 1
 
 
+def test_when_all_workers_have_gone_and_none_comes_back_the_client_says_so(worker: Start, client: Start) -> None:
+    only = worker("w1", "--delay", "100")
+    waiting = client(5)
+    holder_of(5, only)
+    waiting.wait_for("1 s: waiting for factorial-5")  # it has seen that the worker is there
+    only.kill()
+    waiting.wait_for("^Nobody serves the group factorial-worker")
+    assert waiting.count("s: waiting for") >= 3  # after 1, 2 or 3, and 4 s or more
+
+
 def test_a_client_that_comes_back_after_kill_9_attaches(worker: Start, client: Start) -> None:
     only = worker("w1", "--delay", "0.3")
     first = client(5)
@@ -172,6 +182,7 @@ def test_server_killed_mid_run_loses_nothing(server: LocalServer, worker: Start,
     try:
         assert result(waiting) == math.factorial(9)
         assert all(child.running for child in workers), "\n".join(child.output for child in workers)
+        assert "Nobody serves" not in waiting.output  # they come back 5 s after they lost the server
     finally:
         server.stop()
 

@@ -199,6 +199,11 @@ def test_what_the_readme_shows_of_the_demo_is_a_part_of_what_its_page_shows() ->
     assert not {line for line in shown if line.strip() != "..."} - set(PAGES[DEMO].splitlines())
 
 
+def test_the_pages_say_the_same_of_how_long_the_demo_takes() -> None:
+    told = [re.search(r"(\d+ to \d+) seconds", in_one_line(page)) for page in (README, DEMO)]
+    assert [match and match[1] for match in told] == ["20 to 30", "20 to 30"]
+
+
 def test_the_limits_it_states_are_those_of_the_code() -> None:
     for page, limit in (
         (CALCULATOR, f"{client.MAX_LENGTH:,} characters"),

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 from resonate.retry_policies import Exponential
-from test_readme import ROOT, YOURS, blocks, in_one_line
+from test_readme import OWN, README, ROOT, YOURS, blocks, in_one_line
 
 from local_server.cli import main
 from local_server.testing import Child
@@ -46,6 +47,42 @@ def test_its_tests_pass_in_a_folder_of_their_own_also_where_warnings_are_errors(
     run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=100, cwd=tmp_path)
     tests = sum(file.read_text().count("\ndef test_") for file in FILES.glob("test_*.py"))
     assert f"{tests} passed" in run.stdout, run.stdout + run.stderr
+
+
+def wait_for_schedule(server: ThreadServer, program: Child) -> None:
+    """Wait until daily.py has told the server of its schedule."""
+    deadline = time.monotonic() + 30
+    while requests.get(f"{server.url}/schedules/daily-report", timeout=5).status_code != requests.codes.ok:
+        assert time.monotonic() < deadline, program.output
+        time.sleep(0.02)
+
+
+def test_who_comes_from_the_front_page_has_another_folder_and_is_told_of_the_server_that_runs() -> None:
+    folders = [re.findall(r"uv init (?:--bare )?(\w+)", "".join(blocks(page, "shell"))) for page in (README, YOURS)]
+    assert folders[0] != folders[1]
+    assert all(re.search("server (that )?still runs", in_one_line(page)) for page in (README, YOURS))
+
+
+def test_ctrl_c_ends_a_program_that_waits_without_a_traceback(
+    resonate_server: ThreadServer, start: Callable[..., Child], tmp_path: Path
+) -> None:
+    (tmp_path / OWN).write_text(*blocks(README, "python"))
+    waits_for = {
+        "offer.py": "offer-7.1",
+        "refund.py": "refund-7.approved",
+        "client.py 9": "order-9",
+        "daily.py": "",
+        OWN: "order-7.2",
+    }
+    for words, promise_id in waits_for.items():
+        program = start(*words.split())
+        if promise_id:
+            resonate_server.wait_for(promise_id, timeout=30, completed=False)
+        else:
+            wait_for_schedule(resonate_server, program)
+        program.signal(signal.SIGINT)
+        assert program.wait() == -signal.SIGINT, program.output
+        assert "Traceback" not in program.output
 
 
 def test_a_killed_worker_is_followed_by_another_as_the_page_shows(
@@ -85,19 +122,21 @@ def test_a_refund_waits_for_a_person_also_when_it_is_killed_meanwhile(
     assert again.lines == shown("refund 7 is paid")
 
 
-def test_a_report_comes_each_day_and_starting_its_program_again_changes_nothing(
-    resonate_server: ThreadServer, start: Callable[..., Child]
+def test_a_report_comes_each_day_until_its_schedule_is_deleted_and_starting_its_program_again_changes_nothing(
+    resonate_server: ThreadServer, start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = start("daily.py")
-    deadline = time.monotonic() + 10
-    while requests.get(f"{resonate_server.url}/schedules/daily-report", timeout=5).status_code != requests.codes.ok:
-        assert time.monotonic() < deadline, first.output
-        time.sleep(0.02)
+    wait_for_schedule(resonate_server, first)
     first.kill()
     second = start("daily.py")
     resonate_server.advance(2 * DAY)
     second.wait_for(r"^report report-\d+", times=2)
     assert second.running
+    resonate_server.set_env(monkeypatch)
+    look, delete = map(str.split, re.findall("`uv run local-server ([^`]*schedule[^`]*)`", in_one_line(YOURS)))
+    assert CliRunner().invoke(main, look).output.startswith("daily-report  0 9 * * *  next ")
+    assert CliRunner().invoke(main, [*delete, "--yes"]).output.endswith("deleted the schedule daily-report\n")
+    assert CliRunner().invoke(main, look).output == ""
 
 
 def test_retries_and_the_time_out_print_what_the_page_shows(

@@ -1,6 +1,7 @@
 """A report each morning at nine: the server starts it, any worker that knows it runs it."""
 
 import json
+import signal
 from threading import Event
 
 from resonate import Resonate
@@ -25,6 +26,7 @@ def schedule(resonate, group):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     resonate = Resonate.remote(group="reports")
     resonate.register(report)
     resonate.start()

@@ -1,5 +1,7 @@
 """An offer asks a supplier, and does not wait for ever."""
 
+import signal
+
 from resonate import Resonate
 from resonate.errors import ResonateTimedoutError
 
@@ -13,6 +15,7 @@ def offer(ctx, number):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     resonate = Resonate.remote(group="offers")
     resonate.register(offer)
     print(resonate.options(target="offers").run("offer-7", offer, 7))

@@ -1,5 +1,7 @@
 """A refund waits until a person has said yes or no, for three days at most."""
 
+import signal
+
 from resonate import Resonate
 from resonate.errors import ResonateTimedoutError
 
@@ -22,6 +24,7 @@ def pay_back(_, number):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     resonate = Resonate.remote(group="refunds")
     resonate.register(refund)
     print(resonate.options(target="refunds").run("refund-7", refund, 7))

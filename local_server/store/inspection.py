@@ -97,7 +97,7 @@ def version(path: Path) -> int | None:
             if damage != "ok":
                 raise _damaged(path, damage)
         if found is not None and (number := db.execute(UNREADABLE).fetchone()[0]):
-            raise _damaged(path, f"{number} rows of table processes")
+            raise _damaged(path, f"{number} row{'' if number == 1 else 's'} of table processes")
         return found
 
 

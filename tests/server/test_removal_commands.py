@@ -45,6 +45,19 @@ def test_cancel_says_what_hangs_on_a_promise_and_asks(memory_server: LocalServer
         assert state(memory_server, "mid") == found
 
 
+def test_unschedule_shows_the_schedule_and_asks(memory_server: LocalServer) -> None:
+    path = f"{memory_server.url}/schedules"
+    body = {"id": "daily", "cron": "0 9 * * *", "promiseId": "r-{{.timestamp}}", "promiseTimeout": 1_000}
+    requests.post(path, json=body, timeout=10).raise_for_status()
+    for answer, found in (("n", 200), ("y", 404)):
+        terminal = asked(memory_server, "unschedule", "daily")
+        terminal.wait_for("Delete the schedule daily? [y/N]: ")
+        assert "0 9 * * *  next " in terminal.output
+        terminal.type(f"{answer}\r")
+        assert terminal.wait() == (0 if answer == "y" else 1)
+        assert requests.get(f"{path}/daily", timeout=10).status_code == found
+
+
 def test_delete_says_what_goes_and_what_stays_and_asks(memory_server: LocalServer) -> None:
     for one, parent in (("f8", ""), ("f5", "f8"), ("f4", "f5"), ("order", ""), ("f4", "order")):
         create(memory_server, one, parent, ended=True)

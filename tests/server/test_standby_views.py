@@ -23,6 +23,7 @@ def test_the_page_and_the_terminal_name_the_server_that_serves_and_the_one_that_
     assert [one["serves"] for one in found] == [True, False]
     assert f"pid {server.child.pid} " in found[0]["name"]
     assert f"pid {standby.pid} " in found[1]["name"]
+    assert all("127.0.0.1 pid" in one["name"] for one in found)  # not :0, which is where nobody listens
     lines = [f"{found[0]['name']} serves", f"{found[1]['name']} stands by"]
 
     command = Child.python("workers", "-m", "local_server", "workers", "--server", server.url)

@@ -1,4 +1,4 @@
-"""``local-server tree | promises | workers | cancel``, run as people run them, against a real server."""
+"""``local-server tree | promises | workers | schedules | cancel``, run as people run them, against a real server."""
 
 import json
 import re
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 from terminal_stage import Terminal
 from wire_client import until
 
+from local_server.cli import main
 from local_server.testing import Child, LocalServer
 
 Run = Callable[..., Child]
@@ -192,10 +194,53 @@ def test_cancel_ends_a_pending_promise_and_no_other(server: LocalServer, run: Ru
     create(server, "job")
     assert run("cancel", "job", "--yes").output == "job is canceled"
     assert requests.get(f"{server.url}/promises/job", timeout=10).json()["state"] == "REJECTED_CANCELED"
-    again = run("cancel", "job", status=1)
-    assert again.lines[0].startswith("Error: The promise has already been canceled: promise job: found it")
-    (line,) = again.lines
-    assert re.search(r"it was canceled at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", line)
+    for again in (run("cancel", "job", status=1), run("resolve", "job", "7", status=1)):
+        (line,) = again.lines
+        since = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+        assert re.fullmatch(rf"Error: job is canceled already, since {since}, and stays so", line)
+
+
+def test_cancel_says_that_a_worker_goes_on_and_only_where_one_does(
+    server: LocalServer, start: Callable[..., Child], run: Run
+) -> None:
+    worker = start("worker", "factorial_worker.py", "--id", "busy", "--delay", "100")
+    worker.wait_for("is ready")
+    start("client", "factorial_client.py", "90")
+    worker.wait_for("Calculating factorial of 90")
+    goes_on = "factorial-worker/busy runs it, and is not stopped: it goes on until the function ends or has to wait"
+    assert goes_on in run("cancel", "factorial-90", "--yes").lines
+    create(server, "idle", invoke="poll://any@nobody")
+    assert "goes on" not in run("cancel", "idle", "--yes").output
+
+
+def test_the_summary_of_each_command_fits_a_line_of_80_columns() -> None:
+    listed = CliRunner().invoke(main, ["--help"], terminal_width=78).output.partition("Commands:\n")[2]
+    assert len(listed.splitlines()) == len(main.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines()), listed
+
+
+def test_schedules_are_listed_with_their_times_and_ids_and_deleted(server: LocalServer, run: Run) -> None:
+    body = {"promiseId": "{{.id}}.{{.timestamp}}", "promiseTimeout": 1_000, "tags": {}}
+    for name, cron in (("nightly-a", "0 3 * * *"), ("nightly-b", "30 4 * * *"), ("other", "0 0 30 2 *")):
+        new = body | {"id": name, "cron": cron}
+        requests.post(f"{server.url}/schedules", json=new, timeout=10)
+    second, first = run("schedules", "nightly-*").lines
+    assert re.fullmatch(
+        r"nightly-a  0 3 \* \* \*  next \d{4}-\d\d-\d\d 03:00:00  \{\{\.id\}\}\.\{\{\.timestamp\}\}", first
+    )
+    assert second.startswith("nightly-b  30 4 * * *  next ")
+    assert run("schedules", "nightly-*", "--limit", "1").lines == [second]
+    assert [one["id"] for one in json.loads(run("schedules", "nightly-*", "--json").output)] == [
+        "nightly-b",
+        "nightly-a",
+    ]
+    assert run("schedules", "none*").output == ""
+    *_, refused = run("unschedule", "nightly-a", status=2).lines
+    assert refused == "Error: no terminal to ask on: add --yes to go on without a question"
+    assert run("unschedule", "nightly-a", "--yes").lines == [first, "deleted the schedule nightly-a"]
+    assert run("schedules", "nightly-*").lines == [second]
+    gone = "Error: The specified schedule was not found: schedule nightly-a: found none of that id"
+    assert run("unschedule", "nightly-a", "--yes", status=1).lines == [gone]
 
 
 @pytest.mark.parametrize("command", ["tree", "cancel"])
@@ -204,7 +249,7 @@ def test_an_unknown_id_is_one_clear_line(run: Run, command: str) -> None:
     assert run(command, "no/such?one", status=1).lines == [found]
 
 
-@pytest.mark.parametrize("command", [["tree", "x"], ["promises"], ["workers"], ["cancel", "x"]])
+@pytest.mark.parametrize("command", [["tree", "x"], ["promises"], ["workers"], ["schedules"], ["cancel", "x"]])
 def test_a_server_that_is_not_there_is_one_clear_line(nowhere: int, run: Run, command: list[str]) -> None:
     url = f"http://127.0.0.1:{nowhere}"
     (line,) = run(*command, "--server", url, status=1).lines

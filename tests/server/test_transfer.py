@@ -114,7 +114,7 @@ def test_all_that_a_server_holds_arrives_on_either_engine_and_a_second_import_ch
         assert file.stat().st_mode & 0o777 == 0o600
         other = Wire(start(where))
         told = run("import", file, "--server", other.url).lines[-1]
-        assert told == f"{other.url} holds all of {file}: 16 promises, 1 of them pending calls, and 9 schedules"
+        assert told == f"{other.url} holds all of {file}: 16 promises, with 1 pending call, and 9 schedules"
         times = ("createdOn", "completedOn", "timeout")
         assert stored(other, *times) == stored(source, *times)
         for promise_id in ("late", "slept", "sleeps", "pending"):  # what completes by its time-out keeps that
@@ -198,6 +198,21 @@ def test_an_import_that_was_killed_is_completed_by_the_next(
     other.post("/promises/task", {"promise": promise, "task": {"processId": "import-x", "ttl": 60_000}})
     run("import", file, "--server", other.url)
     assert stored(other, "createdOn", "completedOn") == stored(source, "createdOn", "completedOn")
+    other.close()
+
+
+def test_one_is_not_told_as_several(source: Wire, start: Callable[..., LocalServer], run: Run, tmp_path: Path) -> None:
+    other = Wire(start())
+    for wire, tags in ((source, {}), (other, {"other": "tag"})):
+        create(wire, "p", **tags)
+    body = {"id": "s", "cron": "0 3 * * *", "promiseId": "s.{{.timestamp}}", "promiseTimeout": 1_000}
+    assert source.post("/schedules", body).status_code == 201
+    told = run("export", tmp_path / "file", "--server", source.url).lines[-1]
+    assert told.startswith(f"{tmp_path / 'file'} holds 1 promise and 1 schedule; an import")
+    told = run("import", tmp_path / "file", "--server", source.url).lines[-1]
+    assert told.endswith(": 1 promise, with 0 pending calls, and 1 schedule")
+    told = run("import", tmp_path / "file", "--server", other.url, status=1).lines[-1]
+    assert told == f"Error: 1 of 2 is not as in {tmp_path / 'file'}"
     other.close()
 
 

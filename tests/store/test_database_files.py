@@ -71,7 +71,7 @@ UNUSABLE = {
         lambda db: current(db, "CREATE TRIGGER t DELETE ON tasks BEGIN DELETE FROM promises; END"), "trigger t",
     ),
     "a process without a name": (
-        lambda db: current(db, "INSERT INTO processes VALUES ('ga', 5, 1.5, '')"), "damaged .1 rows of table processes",
+        lambda db: current(db, "INSERT INTO processes VALUES ('ga', 5, 1.5, '')"), "damaged .1 row of table processes",
     ),
     "text": (lambda db: db.write_text("This is a text that nobody should overwrite. " * 100), "not a database"),
     "cut": (lambda db: os.truncate(current(db, ""), 50_000), "malformed|damaged"),
