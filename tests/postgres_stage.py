@@ -1,6 +1,10 @@
 """A PostgreSQL of the tests' own: a cluster in a temporary folder, with a database for whoever asks for one."""
 
+import shutil
+import subprocess
+from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -36,3 +40,30 @@ class Cluster(postgres.Cluster):
         with psycopg.connect(url or self.url(), autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
+
+
+class Disk:
+    """A file system of its own in a folder, small enough to be filled."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self._folder = folder
+        options = f"size={megabytes}m,uid={folder.stat().st_uid},mode=700"
+        command = [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no file system of its own: mounting one needs root; {getattr(error, 'stderr', error)}")
+
+    def fill(self) -> None:
+        """Leave no room."""
+        with suppress(OSError), (self._folder / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+
+    def free(self) -> None:
+        """Give the room back."""
+        (self._folder / "filler").unlink()
+
+    def close(self) -> None:
+        """Take it away, whoever still looks at it."""
+        subprocess.run([shutil.which("umount") or "umount", "--lazy", str(self._folder)], check=True)

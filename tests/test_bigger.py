@@ -14,7 +14,7 @@ from postgres_stage import Cluster
 from wire_client import FAR, until
 
 from local_server.testing import Child, LocalServer
-from local_server.testing.postgres import OWNER, programs
+from local_server.testing.postgres import OWNER
 
 PAGE = Path("docs/bigger.md").read_text()
 STEP = r"Calculating factorial of "
@@ -177,10 +177,7 @@ def _copy(first: Cluster, children: list[Child]) -> None:
     restored.kill()
 
     run("pg_basebackup")
-    program = [*first.as_user, programs() / "postgres", "-D", first.folder / "standby", "-cport=5433"]
-    options = ("listen_addresses=", f"unix_socket_directories={first.folder}")
-    children.append(Child("copy", [*program, *(f"-c{option}" for option in options)], cwd=first.folder))
-    children[-1].wait_for("ready to accept read-only connections")
+    children.append(first.serve(first.folder / "standby", "port=5433"))
     run("psql postgresql://postgres@db1")
     until(lambda: first.run("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"))
     for number in range(20, 40):

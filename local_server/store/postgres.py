@@ -52,7 +52,11 @@ SERVES, CONNECTED = int.from_bytes(b"rsls"), int.from_bytes(b"rslc")
 _HOLD = """FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = hashtext(current_schema())::oid
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-HOLDERS = f"SELECT coalesce(application_name, 'a server of another user') {_HOLD} ORDER BY backend_start"
+# A COMMIT may wait for a copy of the database, and its connection holds the lock although its server has given it up.
+HOLDERS = f"""SELECT coalesce(application_name, 'a server of another user') || CASE
+        WHEN wait_event = 'SyncRep' AND state_change < clock_timestamp() - interval '{SILENCE} ms'
+        THEN ', whose COMMIT waits for a copy of the database,' ELSE '' END
+    {_HOLD} ORDER BY backend_start"""
 # PostgreSQL ends a silent connection by itself only between two transactions, or between what is synced within one.
 END_SILENT = f"""SELECT pg_terminate_backend(pid) {_HOLD} AND wait_event = 'ClientRead'
     AND state_change < clock_timestamp() - interval '{SILENCE} ms'"""
@@ -164,9 +168,8 @@ class Postgres:
             raise StoreError(
                 f"{self.url}: found PostgreSQL {self._db.info.server_version // 10_000}; expected 14 or later"
             )
-        pid, encoding, schema = self._one(
-            "SELECT pg_backend_pid(), current_setting('server_encoding'), current_schema()"
-        )
+        pid, encoding, schema, only_reads = self._one("""SELECT pg_backend_pid(), current_setting('server_encoding'),
+            current_schema(), current_setting('transaction_read_only')::bool""")
         if pid != self._db.info.backend_pid:
             raise StoreError(f"{self.url}: found a pooler in between; expected PostgreSQL itself, since the lock of "
                              "the server that serves belongs to one connection")  # fmt: skip
@@ -174,6 +177,8 @@ class Postgres:
             raise StoreError(f"{self.url}: found a database in {encoding}; expected one in UTF8")
         if schema is None:
             raise StoreError(f"{self.url}: found no schema of its search path; expected one, made with CREATE SCHEMA")
+        if only_reads:  # a copy, of which the URL says that it will do
+            raise StoreLostError(f"{self.url}: found a database that only reads; expected one that can be written to")
 
     def lead(self) -> bool:
         """Try to become the server that serves; return whether it is."""
@@ -222,7 +227,7 @@ class Postgres:
     def _version(self, columns: str) -> int:
         row = self._one("SELECT version FROM local_server") if columns == "version" else None
         version = row[0] if row else None
-        self._refuse(set() if isinstance(version, int) else {MARK})
+        self._refuse(set() if isinstance(version, int) and version > 0 else {MARK})
         return version or 0
 
     def _migrate(self, found: int, version: int) -> None:
@@ -231,7 +236,8 @@ class Postgres:
                              "server writes: start the newer server, or give --db another schema")  # fmt: skip
         for sql in MIGRATIONS[found - 1 :]:
             self._db.execute(sql)
-        self._db.execute("UPDATE local_server SET version = %s", [version])
+        if found < version:  # else nothing is written, and a server starts although the disk is full
+            self._db.execute("UPDATE local_server SET version = %s", [version])
 
     def _refuse(self, tables: set[str]) -> None:
         if tables:

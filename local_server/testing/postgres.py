@@ -67,16 +67,21 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, also after a crash."""
+        self.child = self.serve(self.folder / "data")
+
+    def serve(self, data: Path, *settings: str) -> Child:
+        """Start PostgreSQL on such a folder, perhaps that of a copy; wait until it can be asked.
+
+        Args:
+            data: the folder.
+            settings: what differs from the others, such as ``port=5433``.
+        """
         fsync = "on" if self._sync else "off"
-        options = ("listen_addresses=", f"unix_socket_directories={self.folder}", f"fsync={fsync}")
-        argv: list[str | Path] = [
-            self._programs / "postgres",
-            "-D",
-            self.folder / "data",
-            *(f"-c{option}" for option in options),
-        ]
-        self.child = Child("postgres", [*self.as_user, *argv], cwd=self.folder)
-        self.child.wait_for("ready to accept connections")
+        options = ("listen_addresses=", f"unix_socket_directories={self.folder}", f"fsync={fsync}", *settings)
+        argv: list[str | Path] = [*self.as_user, self._programs / "postgres", "-D", data]
+        child = Child("postgres", [*argv, *(f"-c{option}" for option in options)], cwd=self.folder)
+        child.wait_for("ready to accept (read-only )?connections")
+        return child
 
     def url(self, database: str = "postgres") -> str:
         """Return where a database is."""

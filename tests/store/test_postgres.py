@@ -40,6 +40,12 @@ def refusal(url: str) -> str:
     return line.removeprefix(f"{url}: ")
 
 
+def dump(postgres: Cluster, url: str) -> list[str]:
+    """Return all that is in a database, as SQL."""
+    lines = postgres.program("pg_dump", f"--dbname={url}").splitlines()
+    return [line for line in lines if "restrict" not in line]  # which holds a random word
+
+
 # what is refused
 
 
@@ -47,12 +53,11 @@ def refusal(url: str) -> str:
 def test_tables_of_another_program_are_refused_and_left_alone(postgres: Cluster, sql: str) -> None:
     url = postgres.create()
     postgres.run(sql, url)
-    name = sql.split()[2]
+    before, name = dump(postgres, url), sql.split()[2]
     assert refusal(url) == (
         f"found tables that are not ours: {name}; expected those of this server, or a schema without them"
     )
-    sql = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-    assert postgres.run(sql, url) == [(name,)]
+    assert dump(postgres, url) == before
 
 
 @pytest.mark.parametrize("sql", ["ALTER TABLE tasks DROP COLUMN head", "DROP TABLE unsettled"])
@@ -65,21 +70,27 @@ def test_tables_that_somebody_has_changed_are_refused(postgres: Cluster, sql: st
 
 @pytest.mark.parametrize(
     "sql", ["DROP TABLE local_server; CREATE TABLE local_server (a TEXT)", "DELETE FROM local_server",
-            "ALTER TABLE local_server ALTER version TYPE TEXT USING 'new'"],
+            "ALTER TABLE local_server ALTER version TYPE TEXT USING 'new'", "UPDATE local_server SET version = 0"],
 )  # fmt: skip
 def test_tables_without_a_version_are_refused(postgres: Cluster, sql: str) -> None:
     url = postgres.create()
     opened(url).close()
     postgres.run(sql, url)
+    before = dump(postgres, url)
     assert refusal(url).startswith("found tables that are not ours: local_server;")
+    assert dump(postgres, url) == before
 
 
 def test_tables_of_a_newer_version_are_refused_and_left_as_they_are(postgres: Cluster) -> None:
     url = postgres.create()
     opened(url).close()
     postgres.run("UPDATE local_server SET version = 99; ALTER TABLE tasks ADD COLUMN new TEXT", url)
+    before = dump(postgres, url)
     assert refusal(url).startswith("found version 99 of the tables; expected at most 1, which this server writes")
-    assert postgres.run("SELECT version FROM local_server", url) == [(99,)]
+    ended = subprocess.run([sys.executable, "-m", "local_server", "--db", url], check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout, ended.stderr.count(b"\n")) == (1, b"", 1)
+    assert ended.stderr.startswith(b"Error: postgresql:///")
+    assert dump(postgres, url) == before
 
 
 def test_tables_of_an_older_version_are_migrated_at_once_or_not_at_all(
@@ -88,9 +99,10 @@ def test_tables_of_an_older_version_are_migrated_at_once_or_not_at_all(
     url = postgres.create()
     opened(url).close()
     postgres.run("DROP TABLE unsettled", url)  # as if version 2 had brought it
+    before = dump(postgres, url)
     monkeypatch.setattr(engine, "MIGRATIONS", ['CREATE TABLE unsettled (promise TEXT COLLATE "C"); SELECT 1/0'])
     assert "division by zero" in refusal(url)
-    assert postgres.run("SELECT version FROM local_server", url) == [(1,)]
+    assert dump(postgres, url) == before
     monkeypatch.setattr(engine, "MIGRATIONS", ['CREATE TABLE unsettled (promise TEXT COLLATE "C" PRIMARY KEY)'])
     for _ in range(2):
         opened(url).close()
@@ -120,6 +132,8 @@ def test_a_database_that_nobody_may_write_to_is_refused(postgres: Cluster) -> No
     url = postgres.create()
     postgres.run(f"ALTER DATABASE {url.split('/')[3].partition('?')[0]} SET default_transaction_read_only = on")
     assert "session is read-only" in refusal(url)
+    found = "found a database that only reads; expected one that can be written to"
+    assert refusal(f"{url}&target_session_attrs=any") == found
 
 
 def test_what_cannot_be_reached_is_refused(postgres: Cluster, tmp_path: Path) -> None:
