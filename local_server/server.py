@@ -27,7 +27,7 @@ from local_server.http.limits import Limits, give_large_blocks_back, raise_descr
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.standby import stand_by
-from local_server.store.engines import Database
+from local_server.store.database import Database
 from local_server.store.errors import StoreError, StoreInUseError, StoreLostError
 from local_server.store.store import Store
 

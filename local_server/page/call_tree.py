@@ -12,7 +12,7 @@ from local_server.errors import Refusal
 from local_server.page import views
 from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
-from local_server.store.engines import Row
+from local_server.store.database import Row
 
 NODES = 2_000  # promises of a tree that are shown unless more are asked for
 MOST_NODES = 10_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from local_server.model import DEATH, invoke_id, notify_id, resume_id
-from local_server.store.engines import Database, Row
+from local_server.store.database import Database, Row
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise

@@ -8,7 +8,7 @@ from local_server.page.queries import Queries
 from local_server.rules.addresses import parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
-from local_server.store.engines import Row
+from local_server.store.database import Row
 
 NAMED = 5  # promises that one waits for
 LOOKED_AT = 2_000  # calls of a promise, of which the pending ones are named

@@ -17,7 +17,7 @@ from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries, Wanted
 from local_server.rules.turn import Turn
-from local_server.store.engines import Row
+from local_server.store.database import Row
 from local_server.store.searches import like
 
 WRITES = ("/ui/remove", "/ui/prune")  # by POST; all else is read

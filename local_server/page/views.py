@@ -19,7 +19,7 @@ from local_server.page.reasons import TaskHistory, connected
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.turn import Turn
 from local_server.rules.workers import NAMED, Workers
-from local_server.store.engines import Row
+from local_server.store.database import Row
 
 LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
 WORKERS = 200

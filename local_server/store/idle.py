@@ -1,6 +1,6 @@
 """Whether anything runs: asked by tests that skip time, of a store in memory; it reads every task."""
 
-from local_server.store.engines import Database
+from local_server.store.database import Database
 
 BUSY = """
 SELECT EXISTS (SELECT 1 FROM tasks WHERE kind <> 'notify' AND (

@@ -26,8 +26,8 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumper
 
 from local_server.store import dialect, inspection
+from local_server.store.database import Row
 from local_server.store.dialect import statement
-from local_server.store.engines import Row
 from local_server.store.errors import StoreError, StoreLostError, UnstorableError, one_line
 
 SILENCE = 4_000  # ms
@@ -122,7 +122,7 @@ def _bounded(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
 
 class Postgres:
-    """A connection to the tables in the first schema of its search path; see ``engines.Database``."""
+    """A connection to the tables in the first schema of its search path; see ``database.Database``."""
 
     def __init__(self, url: str, name: str) -> None:
         """Connect.

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from local_server.model import PromiseState, invoke_id, notify_id, resume_id
-from local_server.store.engines import Database
+from local_server.store.database import Database
 
 
 class Removable(NamedTuple):

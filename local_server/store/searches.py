@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from local_server.model import Promise, PromiseState, Schedule
-from local_server.store.engines import Database
+from local_server.store.database import Database
 from local_server.store.rows import PROMISE, SCHEDULE, as_promise, as_schedule
 
 SLICE = "sort < :below AND sort >= :below - :depth"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from local_server.store import inspection
-from local_server.store.engines import Row
+from local_server.store.database import Row
 from local_server.store.errors import StoreError
 from local_server.store.inspection import APPLICATION_ID, EXPECTED, MIGRATIONS, VERSION, log_of, of_sqlite, real
 from local_server.store.log import Log
@@ -35,7 +35,7 @@ PRIVATE = 0o600  # of every file that is made here, whatever the umask; those th
 
 
 class Sqlite(sqlite3.Connection):
-    """A connection as ``engines.Database`` wants it.
+    """A connection as ``database.Database`` wants it.
 
     Attributes:
         whereabouts: where its file is, None while that is being opened.

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import Callback, Promise, Schedule, Task
-from local_server.store.engines import Database
+from local_server.store.database import Database
 from local_server.store.removals import Removals
 from local_server.store.rows import (
     CALLBACK,
