@@ -5,6 +5,7 @@ import re
 import time
 from itertools import product
 
+import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 from page_stage import Insert, Start, create, resolve, row, run_of
@@ -45,6 +46,23 @@ def test_a_worker_is_seen_dying_and_its_step_taken_over(page: Page, start: Start
     expect(bar.locator(".gap")).to_have_attribute("title", re.compile("taken over after "))
     expect(bar.locator(".run:not(.lost)").first).to_have_attribute("title", re.compile("factorial-worker/w2: "))
     expect(row(page, "factorial-1")).to_contain_text("factorial(1) → 1")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_name_of_a_worker_is_whole_where_there_is_room(page: Page, start: Start, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    start("worker", "factorial_worker.py", "--id", "worker-3", "--delay", "60").wait_for("is ready")
+    start("client", "factorial_client.py", "9")
+    where = row(page, "factorial-9").locator(".where")
+    expect(where).to_have_text("on factorial-worker/worker-3")
+    assert where.evaluate("(one) => [...one.children].some((part) => part.scrollWidth > part.clientWidth)") is False
+
+
+def test_a_worker_that_was_killed_while_idle_is_told_by_the_end_of_its_process(page: Page, start: Start) -> None:
+    idle = start("idle", "factorial_worker.py", "--id", "w1")
+    expect(page.locator("#groups li")).to_contain_text(f"pid {idle.pid}")
+    idle.kill()
+    expect(page.locator("#gone li")).to_contain_text(f"factorial-worker: process {idle.pid} ended")
 
 
 def test_work_for_which_nobody_is_there_is_told_and_goes_on_when_somebody_comes(page: Page, start: Start) -> None:

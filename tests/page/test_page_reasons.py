@@ -90,6 +90,19 @@ def test_an_error_is_told_by_its_type_and_message_with_a_way_to_the_call_that_fa
         expect(page.locator("#details dt:has-text('Stored error') + dd pre").first).to_contain_text('{"__error__": "')
 
 
+def test_a_state_has_one_colour_wherever_it_is_told(page: Page, server: LocalServer) -> None:
+    value = {"data": b64encode(b'{"__error__": "no"}').decode()}
+    for name, state in (("canceled", "REJECTED_CANCELED"), ("rejected", "REJECTED")):
+        create(server, name)
+        body = {"state": state, "value": value}
+        requests.patch(f"{server.url}/promises/{name}", json=body, timeout=10).raise_for_status()
+        run_of(page, name).click()
+        details(page, name)
+        told = [page.locator(one) for one in ("#cause", "#why", "#details dd > .state, #details dd > span")]
+        told += [one.locator(part) for one in (run_of(page, name), row(page, name)) for part in (".state", ".call")]
+        assert len({one.first.evaluate("(one) => getComputedStyle(one).color") for one in told}) == 1
+
+
 def test_what_else_ends_a_promise_is_told(page: Page, server: LocalServer) -> None:
     body = {"state": "REJECTED", "value": {"data": b64encode(b'["not", "an error of Python"]').decode()}}
     for name, patch in (("odd", body), ("bare", {"state": "REJECTED"}), ("canceled", {"state": "REJECTED_CANCELED"})):

@@ -22,6 +22,7 @@ TICKS = [
     (60 * S, "1 m"), (100 * S, "1 m 40 s"), (120 * S, "2 m"), (600 * S, "10 m"), (H, "1 h"), (H + 30 * M, "1 h 30 m"),
     (H + 5_250, "1 h 5.25 s"), (D, "1 d"), (10 * D, "10 d"), (D + 12 * H, "1 d 12 h"),
 ]  # fmt: skip
+GROUPED = [(0, "0"), (999, "999"), (1_000, "1,000"), (65_536, "65,536"), (1_234_567, "1,234,567")]
 AGO = [(0, "now"), (S, "1 s ago"), (59_999, "59 s ago"), (M, "1 m ago"), (H, "1 h ago"), (30 * D, "30 d ago")]
 
 
@@ -30,8 +31,10 @@ def test_a_duration_in_a_terminal(ms: float, text: str) -> None:
     assert duration(ms) == text
 
 
-@pytest.mark.parametrize(("name", "table"), [("duration", DURATIONS), ("tick", TICKS), ("ago", AGO)])
-def test_times_on_the_page(page: Page, name: str, table: list[tuple[float, str]]) -> None:
+@pytest.mark.parametrize(
+    ("name", "table"), [("duration", DURATIONS), ("tick", TICKS), ("ago", AGO), ("grouped", GROUPED)]
+)
+def test_times_and_numbers_on_the_page(page: Page, name: str, table: list[tuple[float, str]]) -> None:
     write = "async ([name, all]) => { const w = await import('/ui/words.js'); return all.map((ms) => w[name](ms)); }"
     assert page.evaluate(write, [name, [ms for ms, _ in table]]) == [text for _, text in table]
 

@@ -1,6 +1,7 @@
 // What a person can do to promises, each after a question: cancel, resolve, delete. And the list of keys.
 
 import { $, h, request } from "/ui/lib.js";
+import { grouped } from "/ui/words.js";
 
 let done = () => {};
 
@@ -79,7 +80,7 @@ export function resolve(id) {
   });
 }
 
-const many = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+const many = (count, what) => `${grouped(count)} ${what}${count === 1 ? "" : "s"}`;
 
 /** Delete a run, with all that its functions asked for and no other run uses. */
 export async function remove(id) {

@@ -2,7 +2,7 @@
 
 import * as actions from "/ui/actions.js";
 import { $, calls, copier, failed, h, link, now, request, short, stateClass, stateIcon, stateText, until, workerClass } from "/ui/lib.js";
-import { duration, moment, pretty } from "/ui/words.js";
+import { duration, grouped, moment, pretty } from "/ui/words.js";
 
 const box = $("details");
 let shown = null; // id
@@ -88,7 +88,7 @@ function headline(node, why, error, large) {
   if (failed(node)) {
     const said = { REJECTED_CANCELED: "It was canceled.", REJECTED_TIMEDOUT: `Nobody completed it in time: it had ${duration(node.timeout - node.created)}.` }[node.state];
     const known = [error.type && h("strong", {}, error.type), error.type && error.message ? ": " : "", error.message];
-    return h("p", { id: "why", class: "failed" }, error.type || error.message ? known : said ?? (large ? "Its error is too large to be shown here." : "It was rejected with nothing that says why."));
+    return h("p", { id: "why", class: `failed ${stateClass(node.state)}` }, error.type || error.message ? known : said ?? (large ? "Its error is too large to be shown here." : "It was rejected with nothing that says why."));
   }
   if (!why.length) return null;
   return h("ul", { id: "why" }, why.map((reason) => h("li", {},
@@ -101,7 +101,7 @@ function headline(node, why, error, large) {
 
 /** Show a parameter or value as it is stored, its JSON in lines, its headers below. */
 function stored(one, what, optional = false) {
-  if (one.large) return `${one.size.toLocaleString("en")} bytes, too many to show here: GET /promises/{id} has them`;
+  if (one.large) return `${grouped(one.size)} bytes, too many to show here: GET /promises/{id} has them`;
   const headers = Object.entries(one.headers);
   if (!one.size && !headers.length) return optional ? null : h("span", { class: "muted" }, "none");
   return [

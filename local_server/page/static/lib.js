@@ -56,10 +56,11 @@ export function putId(element, id, shown = id) {
   if (element.dataset.shown === shown) return;
   element.dataset.shown = shown;
   const characters = [...shown];
-  const whole = characters.length <= 16;
-  const cut = whole ? 0 : characters.length - 10;
-  element.classList.toggle("whole", whole);
-  element.replaceChildren(...[characters.slice(0, cut), characters.slice(cut)].map((part, place) => h("span", { class: place ? "tail" : "head" }, part.join(""))));
+  const long = characters.length > 16;
+  element.classList.toggle("long", long);
+  if (!long) return void (element.textContent = shown);
+  const part = (kind, ...places) => h("span", { class: kind }, characters.slice(...places).join(""));
+  element.replaceChildren(part("head", 0, -10), part("tail", -10));
 }
 
 /** Make a button that leads to a promise. */

@@ -90,13 +90,14 @@ async function settle() {
 
 async function open(id) {
   byItself = false;
+  const opened = tree.open(id).catch((error) => (error.status === 404 ? missing() : (all = true)));
   if (location.hash !== `#${encodeURIComponent(id)}`) history.pushState(null, "", `#${encodeURIComponent(id)}`);
   details.hide();
   roots.mark(id);
   document.title = `${id} - Local server`;
   $("missing").hidden = true;
   $("empty").hidden = true;
-  await tree.open(id).catch((error) => (error.status === 404 ? missing() : (all = true)));
+  await opened;
 }
 
 /** Say that the promise of the address is not there, nor any more; it is shown as soon as it comes. */

@@ -1,14 +1,18 @@
 // The list of roots: search, state, time, pages, and which one is chosen. What is asked for stands in the address, too.
 
-import { $, calls, failed, h, now, putId, request, stateClass, stateIcon } from "/ui/lib.js";
-import { ago, duration, moment } from "/ui/words.js";
+import { $, calls, h, now, putId, request, stateClass, stateIcon } from "/ui/lib.js";
+import { ago, duration, grouped, moment } from "/ui/words.js";
 
 const list = $("root-list");
 const form = $("search").form;
+const SOON = 300; // ms until the address is written and what follows is counted, so that nobody who types waits for it
+const EVERY = 2000; // ms between two counts of the same
 let trail = [0]; // where the shown page and those before it begin; 0: at the newest
-let older = 0;
+let page = { roots: [], below: 0 }; // the last answer
+let query; // and what was asked for
 let shown = [];
 let asked = 0;
+let address; // timer
 let chosen = null;
 let choose = () => {};
 
@@ -22,7 +26,7 @@ export function start(onChoose) {
   });
   form.addEventListener("change", (event) => event.target.id !== "search" && fromNewest());
   form.addEventListener("submit", (event) => event.preventDefault());
-  $("older").addEventListener("click", () => turn(() => trail.push(older)));
+  $("older").addEventListener("click", () => turn(() => trail.push(page.below)));
   $("newer").addEventListener("click", () => turn(() => trail.pop()));
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -52,8 +56,9 @@ function writeAddress() {
 }
 
 function fromNewest() {
-  writeAddress();
   turn(() => (trail = [0]));
+  clearTimeout(address);
+  address = setTimeout(writeAddress, SOON);
 }
 
 /** Show all runs again. */
@@ -64,8 +69,8 @@ export function forget() {
 
 async function turn(change) {
   change();
+  list.scrollTop = 0; // now, while nothing has to be laid out for it
   await refresh().catch((error) => ($("root-note").textContent = error.message));
-  list.scrollTop = 0;
 }
 
 /** Fetch the shown page again. */
@@ -73,44 +78,52 @@ export async function refresh() {
   const ask = ++asked;
   const below = trail.at(-1);
   const { q, state, last, size } = fields();
-  const query = new URLSearchParams({ q, state, limit: size });
-  if (last) query.set("since", Math.floor(now() - Number(last) * 1000));
-  if (below) query.set("below", below);
-  const page = await request(`/ui/roots?${query}`);
+  const wanted = new URLSearchParams({ q, state, limit: size });
+  if (last) wanted.set("since", Math.floor(now() - Number(last) * 1000));
+  if (below) wanted.set("below", below);
+  const answer = await request(`/ui/roots?${wanted}`);
   if (ask !== asked) return; // a newer question has been asked meanwhile
-  older = page.below;
+  page = answer;
+  query = wanted;
   shown = page.exact ? [page.exact, ...page.roots] : page.roots;
-  $("older").disabled = !(older && page.roots.length);
+  $("older").disabled = !(page.below && page.roots.length);
   $("newer").disabled = trail.length === 1;
-  $("root-note").textContent = page.roots.length ? told(page, query)
+  $("root-note").textContent = page.roots.length ? told()
     : shown.length ? "" : filtering() && !below ? "No run fits." : below ? "No older runs." : "None yet.";
   render();
-  if (older) count(query, page, ask).catch(() => {});
+  if (page.below) countSoon();
 }
 
-const EVERY = 2000; // ms between two counts of the same
-let counted = {}; // {key, at, count, more}: how many follow the shown page
+let counted = {}; // {key, count, more}: how many follow the shown page
+let due = {}; // {key, timer}: the next count
 
 /** Say which of how many runs are shown, as far as they are counted. */
-function told(page, query) {
+function told() {
   const before = (trail.length - 1) * Number(query.get("limit"));
-  const number = (count, about = 1) => (Math.floor((before + count) / about) * about).toLocaleString("en");
-  const follow = !older ? { count: 0 } : counted.key === keyOf(query) ? counted : null;
+  const number = (count, about = 1) => grouped(Math.floor((before + count) / about) * about);
+  const follow = !page.below ? { count: 0 } : counted.key === keyOf() ? counted : null;
   const total = follow && page.roots.length + follow.count;
-  const place = older || before ? `${number(1)} to ${number(page.roots.length)}` : "";
+  const place = page.below || before ? `${number(1)} to ${number(page.roots.length)}` : "";
   return place + (follow ? `${place && " of "}${follow.more ? `${number(total, before + total < 1000 ? 1 : 1000)} or more` : number(total)} ${before + total === 1 ? "run" : "runs"}` : "");
 }
 
-const keyOf = (query) => ["q", "state", "limit"].map((name) => query.get(name)).join("\n") + form.last.value + trail.length;
+const keyOf = () => ["q", "state", "limit"].map((name) => query.get(name)).join("\n") + form.last.value + trail.length;
 
 /** Count what follows the shown page, now and then; the list does not wait for it. */
-async function count(query, page, ask) {
-  const key = keyOf(query);
-  if (counted.key === key && performance.now() - counted.at < EVERY) return;
-  query.set("below", older);
+function countSoon() {
+  const key = keyOf();
+  if (due.key === key) return;
+  clearTimeout(due.timer);
+  due = { key, timer: setTimeout(() => count(key).catch(() => {}), counted.key === key ? EVERY : SOON) };
+}
+
+async function count(key) {
+  due = {};
+  if (key !== keyOf()) return; // nobody asks for it any more
+  query.set("below", page.below);
   const found = await request(`/ui/count?${query}`);
-  counted = { key, at: performance.now(), ...found };
-  if (ask === asked) $("root-note").textContent = told(page, query);
+  counted = { key, ...found };
+  if (key === keyOf() && page.roots.length) $("root-note").textContent = told();
 }
 
 /** The newest root, if the list shows it. */
@@ -157,7 +170,7 @@ function fill(button, node) {
     shape,
     id,
     h("span", { class: `took ${stateClass(node.state)}` }),
-    h("span", { class: failed(node) ? "call error" : "call" }, (failed(node) && node.error) || calls(node)),
+    h("span", { class: node.error ? `call ${stateClass(node.state)}` : "call muted" }, node.error || calls(node)),
     h("time", { title: `started ${moment(node.created)}` }),
     text,
   );

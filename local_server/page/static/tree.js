@@ -15,6 +15,7 @@ let root = null;
 let nodes = [];
 let limit = 0; // 0: as many as the server shows by itself
 let visible = []; // places in nodes of the rows that are not folded away
+let size = { width: 0, height: 0, row: 1 }; // pixels: of the box, 0 while it is hidden, and the height of a row
 let active = 0; // place in visible
 let selected = null;
 const folded = new Set();
@@ -25,8 +26,9 @@ export function start(onInspect) {
   timeline.start(render);
   box.addEventListener("scroll", render, { passive: true });
   new ResizeObserver(() => {
-    fitNames();
-    render();
+    const row = parseFloat(getComputedStyle(rows).getPropertyValue("--row"));
+    size = { width: box.clientWidth, height: box.clientHeight, row };
+    draw();
   }).observe(box);
   box.addEventListener("keydown", onKey);
   rows.addEventListener("click", (event) => {
@@ -53,10 +55,10 @@ export async function open(id) {
   nodes = [];
   visible = [];
   rows.replaceChildren(); // a click must not meet a row of the tree before
+  rows.style.height = 0; // so that it begins at the top, too
   limit = active = 0;
   selected = null;
   folded.clear();
-  box.scrollTop = 0;
   timeline.all();
   await refresh(true);
 }
@@ -110,9 +112,13 @@ function layOut() {
   });
   active = Math.max(0, Math.min(active, visible.length - 1));
   box.setAttribute("aria-rowcount", visible.length + 1);
-  fitNames();
   summarise();
   tellCause();
+  draw();
+}
+
+function draw() {
+  fitNames();
   render();
 }
 
@@ -129,17 +135,18 @@ function fitNames() {
     const node = nodes[place];
     const words = Math.min(30, calls(node).length + Math.min(16, (node.result ?? node.error ?? "").length));
     const before = indent(levelOf(node)) * 14 + (levelOf(node) > DEEPEST ? 40 : 0) + 64;
-    widest = Math.max(widest, before + (shownId(node).length + words) * CHARACTER);
-    least = Math.max(least, before + Math.min(shownId(node).length, 14) * CHARACTER);
+    const { length } = shownId(node);
+    widest = Math.max(widest, before + (length + words) * CHARACTER);
+    least = Math.max(least, before + Math.min(length, 14) * CHARACTER);
     where = Math.max(where, (node.where === "sleeps" ? 32 : (node.where ?? "").length) * 6.8);
   }
   const pixels = (name, size) => box.style.setProperty(name, `${Math.round(size)}px`);
-  const width = box.clientWidth;
+  const { width } = size;
   const room = width - 120 - Math.max(150, width * 0.25); // beside the gaps, the times and the timeline
-  where = Math.max(64, Math.min(where, width > NARROW ? room * 0.36 : width * 0.42));
+  where = Math.max(64, Math.min(where, width > NARROW ? Math.max(room * 0.36, room - least) : width * 0.55));
   pixels("--where", where);
   pixels("--name", Math.max(least, Math.min(widest, room - where)));
-  pixels("--content", visible.length * rowHeight() + box.firstElementChild.offsetHeight + 2);
+  pixels("--content", (visible.length + 1) * size.row + 2);
 }
 
 function summarise() {
@@ -187,7 +194,7 @@ function tellCause() {
   $("cause").dataset.key = key;
   const told = found.slice(0, 3).flatMap((node, place) => [place ? ", " : label, node === top ? "" : link(node.id, reveal), ` ${node.error ?? node.where ?? ""}`]);
   $("cause").replaceChildren(...told.map((one) => (typeof one === "string" ? h("span", {}, one) : one)), found.length > 3 ? ` and ${found.length - 3} more` : "");
-  $("cause").className = failed(top) ? "error" : "";
+  $("cause").className = failed(top) ? stateClass(top.state) : "muted";
   $("cause").hidden = !found.length || (found[0] === top && !top.error);
 }
 
@@ -213,19 +220,16 @@ export function deselect() {
   box.focus();
 }
 
-const rowHeight = () => parseFloat(getComputedStyle(rows).getPropertyValue("--row"));
-
 function scrollTo(place) {
-  const height = rowHeight();
-  const top = place * height;
-  const head = box.firstElementChild.offsetHeight;
+  const top = place * size.row;
+  const least = top + 2 * size.row - box.clientHeight; // with the row of the head
   if (top < box.scrollTop) box.scrollTop = top;
-  else if (top + height + head > box.scrollTop + box.clientHeight) box.scrollTop = top + height + head - box.clientHeight;
+  else if (least > box.scrollTop) box.scrollTop = least;
 }
 
 function onKey(event) {
   if (!visible.length || event.ctrlKey || event.metaKey || event.altKey) return;
-  const page = Math.max(1, Math.floor(box.clientHeight / rowHeight()) - 2);
+  const page = Math.max(1, Math.floor(size.height / size.row) - 2);
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
   if (step) active = Math.max(0, Math.min(visible.length - 1, active + step));
   else if (event.shiftKey && event.key === "ArrowRight") timeline.pan(0.25);
@@ -246,10 +250,11 @@ function onKey(event) {
 
 /** Draw the rows in sight, in the elements that are there. */
 export function render() {
-  if (!nodes.length) return;
-  const height = rowHeight();
-  const first = Math.max(0, Math.floor(box.scrollTop / height) - SPARE);
-  const last = Math.min(visible.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
+  if (!nodes.length || !size.width) return;
+  const height = size.row;
+  const top = box.scrollTop;
+  const first = Math.max(0, Math.floor(top / height) - SPARE);
+  const last = Math.min(visible.length, Math.ceil((top + size.height) / height) + SPARE);
   const running = nodes.some((node) => node.completed === undefined);
   const end = running ? now() : nodes.reduce((latest, node) => Math.max(latest, node.completed), nodes[0].created);
   timeline.draw(nodes[0].created, end);
@@ -301,7 +306,7 @@ function fill(row, place, height) {
   put(depth, level > DEEPEST ? String(level) : "");
   putId(id, node.id, shownId(node));
   put(call, [calls(node), node.error || (node.result ? `→ ${node.result}` : "")].filter(Boolean).join(" "));
-  call.classList.toggle("error", Boolean(node.error));
+  call.className = `call ${node.error ? stateClass(node.state) : "muted"}`;
   put(note, node.again ? "shown above" : node.shared ? "shared" : "");
   put(taken, node.attempts > 1 ? `${node.attempts} attempts` : "");
   const told = whereabouts(node);

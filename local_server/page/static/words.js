@@ -25,6 +25,9 @@ export function tick(ms) {
   return parts.join(" ");
 }
 
+/** Write a whole number with its thousands apart. (What JavaScript has for that takes 20 ms when it is first used.) */
+export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+
 /** Say how long ago something was, in the largest unit. */
 export function ago(ms) {
   if (ms < 1000) return "now";

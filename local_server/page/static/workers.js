@@ -69,7 +69,7 @@ function lost(gone) {
         h("span", { class: "dot", "aria-hidden": "true" }),
         h("span", { class: "id" }, short(one.name).replace(/^[^/]*[/]/, "")),
         h("span", { class: "muted" }, one.ago),
-        h("span", { class: "holding" }, `${one.name.replace(/[/].*/, "")}: `, one.holds ? ["lost while it held ", promises(one.promises, one.holds)] : "left"),
+        h("span", { class: "holding" }, `${one.name.replace(/[/].*/, "")}: `, one.holds ? ["lost while it held ", promises(one.promises, one.holds)] : one.pid ? `process ${one.pid} ended` : "disconnected"),
       ),
     )),
   );
