@@ -70,10 +70,10 @@ def _note(request: pytest.FixtureRequest, server: "AnyServer") -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show with a failed test what its servers have stored, and what its processes have printed."""
     report: Any = yield
-    if report.failed and report.when == "call":
+    if report.failed and report.when != "teardown":
         for server in item.stash.get(_servers, []):
             report.sections.append((f"promises of {server.url}", server.trees()))
             report.sections += [
-                (f"output of {child.name} (pid {child.pid})", child.output) for child in server.children
+                (f"output of {child.name} (pid {child.pid})", child.output) for child in server.processes
             ]
     return report  # type: ignore[no-any-return]

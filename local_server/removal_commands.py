@@ -8,7 +8,16 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from local_server.terminal import Json, Server, ServerError, path_of, refuse_completed, schedule_line, server_option
+from local_server.terminal import (
+    TEXT,
+    Json,
+    Server,
+    ServerError,
+    path_of,
+    refuse_completed,
+    schedule_line,
+    server_option,
+)
 from local_server.tree_lines import STATES, clean, counted, moment
 
 UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # ms
@@ -39,7 +48,7 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command()
-@click.argument("promise_id", metavar="ID")
+@click.argument("promise_id", metavar="ID", type=TEXT)
 @_yes_option
 @server_option
 def cancel(promise_id: str, server: str, *, yes: bool) -> None:
@@ -58,7 +67,7 @@ def cancel(promise_id: str, server: str, *, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("pattern")
+@click.argument("pattern", type=TEXT)
 @click.option("--pending", is_flag=True, help="Cancel what is pending in these runs, and delete it too.")
 @_yes_option
 @server_option
@@ -99,7 +108,7 @@ def prune(age: int, server: str, *, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("schedule_id", metavar="ID")
+@click.argument("schedule_id", metavar="ID", type=TEXT)
 @_yes_option
 @server_option
 def unschedule(schedule_id: str, server: str, *, yes: bool) -> None:

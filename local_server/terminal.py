@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -41,10 +42,15 @@ class Server:
 
     def __init__(self, url: str) -> None:
         """Take its address, such as ``http://localhost:8001``; credentials come from the SDK's variables."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = parts.hostname, parts.port
+        except ValueError:  # no address, or no port
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
             raise click.UsageError(f"--server: found {url!r}; expected an address such as http://localhost:8001")
-        self._url, self._parts = url, parts
+        self._url, self._address = url, (host, port)
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._headers = {"accept": "application/json"}
         if user := os.getenv("RESONATE_USERNAME"):
             basic = f"{user}:{os.getenv('RESONATE_PASSWORD', '')}"
@@ -61,17 +67,14 @@ class Server:
         Raises:
             ServerError: it is not there, or answers with an error, whose status it carries.
         """
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
+        more = {name: value.encode() for name, value in (headers or {}).items() if value is not None}
         try:
-            more = {name: value.encode() for name, value in (headers or {}).items() if value is not None}
-            connection.request(method, path, None if body is None else json.dumps(body), {**self._headers, **more})
-            answer = connection.getresponse()
-            text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+            with closing(self._kind(*self._address, timeout=timeout)) as connection:
+                connection.request(method, path, None if body is None else json.dumps(body), {**self._headers, **more})
+                answer = connection.getresponse()
+                text = answer.read()
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last: of a name that is none
             raise ServerError(f"no server at {self._url} ({error}); start one with: uv run local-server") from None
-        finally:
-            connection.close()
         try:
             content = json.loads(text)
         except ValueError:
@@ -161,6 +164,21 @@ def _default_server() -> str:
     return f"{host}:{os.getenv('RESONATE_PORT_STORE') or '8001'}"
 
 
+class Text(click.ParamType[str]):
+    """Text that can be sent: no half of a character, as which Python reads a byte that is no UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"found {value!r}; expected UTF-8", param, ctx)
+        return str(value)
+
+
+TEXT = Text()
 server_option = click.option(
     "--server", default=_default_server, metavar="URL", show_default="the SDK's variables, else http://localhost:8001",
     help="The server to ask.",
@@ -170,7 +188,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 
 
 @click.command()
-@click.argument("promise_id", metavar="ID")
+@click.argument("promise_id", metavar="ID", type=TEXT)
 @click.option("--watch", is_flag=True, help="Follow it until it is completed.")
 @_json_option
 @server_option
@@ -205,7 +223,7 @@ def tree(promise_id: str, server: str, *, watch: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TEXT)
 @click.option("--state", type=click.Choice(["pending", "resolved", "rejected"]), help="Only those in this state.")
 @_limit_option
 @_json_option
@@ -230,7 +248,7 @@ def _first(limit: int, server: str, kind: str, pattern: str, **fields: str) -> l
 
 
 @click.command()
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TEXT)
 @_limit_option
 @_json_option
 @server_option
@@ -278,7 +296,7 @@ def workers(server: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("promise_id", metavar="ID")
+@click.argument("promise_id", metavar="ID", type=TEXT)
 @click.argument("value")
 @server_option
 def resolve(promise_id: str, value: str, server: str) -> None:
@@ -288,7 +306,7 @@ def resolve(promise_id: str, value: str, server: str) -> None:
     """
     try:
         content = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
     remote = Server(server)
     promise = remote.ask("GET", path_of(promise_id))

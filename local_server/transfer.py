@@ -94,13 +94,16 @@ def export_command(file: Path, server: str) -> None:
     callbacks are not in it, and no times.
     """
     remote = _reached(server)
-    with _opened(file) as out:
-        counts, where = _begun(out, file, server)
-        with click.progressbar(_copied(remote, out, *where), label="export", show_pos=True, file=sys.stderr) as bar:
-            for name in bar:
-                counts[name] += 1
-        _write(out, {"end": counts})
-        os.fsync(out.fileno())
+    try:
+        with _opened(file) as out:
+            counts, where = _begun(out, file, server)
+            with click.progressbar(_copied(remote, out, *where), label="export", show_pos=True, file=sys.stderr) as bar:
+                for name in bar:
+                    counts[name] += 1
+            _write(out, {"end": counts})
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}; expected a path for an export") from None
     told = " and ".join(counted(counts[name], KINDS[name]) for name in ("promises", "schedules"))
     click.echo(f"{file} holds {told}; an import runs the functions of those that are pending anew")
 
@@ -114,10 +117,13 @@ def _reached(url: str) -> Server:
 
 def _opened(file: Path) -> IO[bytes]:
     """Open it, for its owner only if it is new."""
-    try:
-        return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-    except OSError as error:
-        raise click.ClickException(f"{file}: {error.strerror}; expected a path for an export") from None
+    _refuse_stream(file)
+    return os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+
+
+def _refuse_stream(file: Path) -> None:
+    if file.exists() and not file.is_file():
+        raise click.ClickException(f"{file}: found a pipe or a device; expected a file, in which one can go back")
 
 
 def _begun(out: IO[bytes], file: Path, server: str) -> tuple[dict[str, int], tuple[str, str | None]]:
@@ -183,7 +189,7 @@ def _lines(source: IO[bytes], file: Path) -> Iterator[tuple[int, int, Line]]:
         at += len(text)
         try:
             line = msgspec.json.decode(text, type=Line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise click.ClickException(f"{file}, line {number}: {error}; expected a line of an export") from None
         if number == 1 and line.export != VERSION:
             raise click.ClickException(f"{file}: found version {line.export} in its first line; expected {VERSION}")
@@ -202,6 +208,7 @@ def import_command(file: Path, server: str) -> None:
     The same command goes on with an import that was ended. What has finished does not run again; pending calls do.
     Stop the schedules' first server: both would run them.
     """
+    _refuse_stream(file)
     remote = _reached(server)
     with file.open("rb") as source, ThreadPoolExecutor(CALLERS) as pool:
         steps = _in_order(source, file)

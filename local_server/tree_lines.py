@@ -56,7 +56,7 @@ def duration(ms: float) -> str:
 
 def moment(ms: int) -> str:
     """Show a time as people here write it."""
-    return datetime.fromtimestamp(min(ms, LATEST) / SECOND).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(max(0, min(ms, LATEST)) / SECOND).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def counted(number: int, what: str) -> str:

@@ -3,8 +3,10 @@
 import sys
 
 import requests
+from click.testing import CliRunner
 from terminal_stage import Terminal
 
+from local_server.cli import main
 from local_server.testing import LocalServer
 
 
@@ -70,3 +72,9 @@ def test_delete_says_what_goes_and_what_stays_and_asks(memory_server: LocalServe
         assert "what these use of it stays: order" in terminal.output
         assert state(memory_server, "f8") == found
         assert state(memory_server, "f4") == "RESOLVED"
+
+
+def test_an_age_before_all_that_there_can_be_deletes_nothing(memory_server: LocalServer) -> None:
+    words = ["prune", "--older-than", "800000d", "--yes", "--server", memory_server.url]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.output) == (0, "deleted 0 promises\n")

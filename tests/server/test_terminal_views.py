@@ -261,6 +261,33 @@ def test_a_server_option_that_is_no_address_is_refused(run: Run) -> None:
     assert "--server: found 'ftp://x'; expected an address such as http://localhost:8001" in output
 
 
+@pytest.mark.parametrize(
+    ("url", "status", "words"),
+    [
+        ("http://[::1", 2, "--server: found 'http://[::1'; expected an address"),
+        ("http://x:99999", 2, "--server: found 'http://x:99999'; expected an address"),
+        ("http://x:y", 2, "--server: found 'http://x:y'; expected an address"),
+        ("http://x y", 1, "no server at http://x y ("),
+        ("http://x..y", 1, "no server at http://x..y (label empty or too long)"),
+    ],
+)
+def test_a_server_that_cannot_be_is_one_clear_line(url: str, status: int, words: str) -> None:
+    result = CliRunner().invoke(main, ["tree", "x", "--server", url])
+    assert (result.exit_code, words in result.output) == (status, True)
+
+
+@pytest.mark.parametrize("command", ["tree", "promises", "schedules", "cancel", "resolve", "delete", "unschedule"])
+def test_an_id_that_is_no_text_is_refused(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "\udcff", *(["1"] if command == "resolve" else [])])
+    assert (result.exit_code, "found '\\udcff'; expected UTF-8" in result.output) == (2, True)
+
+
+def test_a_time_before_1970_is_told_as_that(server: LocalServer) -> None:
+    requests.post(f"{server.url}/promises", json={"id": "old", "timeout": -(2**60)}, timeout=10).raise_for_status()
+    result = CliRunner().invoke(main, ["cancel", "old", "--server", server.url])
+    assert (result.exit_code, "old is timed out already, since 1970-01-01" in result.output) == (1, True)
+
+
 def test_names_cannot_write_to_the_terminal(server: LocalServer, run: Run) -> None:
     create(server, "\x1b]0;title\x07\x1b[2J\u202eevil\r")
     for child in (run("promises", "--limit", "1"), run("tree", "\x1b]0;title\x07\x1b[2J\u202eevil\r")):

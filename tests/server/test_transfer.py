@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -246,6 +247,7 @@ def test_what_another_server_holds_under_the_same_id_stays_and_is_named(
         (b'{"export": 1}\n{"promise": {"id": "x"}}\n', "line 2: Object missing required field `state`"),
         (b'{"export": 1}\n{"promise": {"id": "x", "state": "DONE"}}\n', "line 2: Invalid enum value 'DONE'"),
         (b'{"export": 1}\n{"end": {"promises": 1, "schedules": 0}}\n', "found no end; expected a whole export"),
+        pytest.param(b'{"export": 1}\n{"promise": ' + 9_999 * b'{"param": ' + b"\n", "line 2: maximum", id="deep"),
     ],
 )  # fmt: skip
 def test_what_is_no_export_is_refused_in_one_line_and_left_as_it_is(
@@ -258,6 +260,26 @@ def test_what_is_no_export_is_refused_in_one_line_and_left_as_it_is(
         run("export", file, "--server", source.url, status=1)
         assert file.read_bytes() == text
     assert source.get("/promises?id=*").json()["promises"] == []
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_same_export_goes_on(
+    source: Wire, run: Run, tmp_path: Path, children: list[Child]
+) -> None:
+    for number in range(250):
+        create(source, f"p{number}")
+    file, limited = tmp_path / "file", ["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", sys.executable]
+    full = Child("full", [*limited, "-m", "local_server", "export", file, "--server", source.url])
+    children.append(full)
+    assert full.wait() == 1
+    assert full.lines[-1] == f"Error: {file}: File too large; expected a path for an export"
+    run("export", file, "--server", source.url)
+    run("import", file, "--server", source.url)
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_in_a_pipe_or_a_device_one_cannot_go_back(source: Wire, run: Run, command: str) -> None:
+    line = run(command, "/dev/stdin", "--server", source.url, status=1).lines[-1]
+    assert line == "Error: /dev/stdin: found a pipe or a device; expected a file, in which one can go back"
 
 
 def test_an_export_is_not_mixed_with_that_of_another_server_and_not_written_over(

@@ -34,6 +34,7 @@ print("ready", flush=True)
 threading.Event().wait()
 """
 FAILING = """
+import pytest
 from resonate import Context, Resonate
 
 def step(ctx: Context) -> int:
@@ -43,6 +44,14 @@ def test_fails(resonate_server, resonate) -> None:
     child = resonate_server.spawn("-c", "print('said by a child')")
     child.wait()
     assert resonate.run("the-call", resonate.register(step).func) == 42
+
+@pytest.fixture
+def worker(resonate_server_process):
+    child = resonate_server_process.spawn("-c", "print('said before the test')")
+    child.wait_for("ready")
+
+def test_does_not_begin(worker) -> None:
+    pass
 """
 
 
@@ -113,9 +122,11 @@ def test_a_failed_test_shows_the_trees_of_its_server_and_what_its_processes_prin
     (tmp_path / "test_it.py").write_text(FAILING)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path]
     run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=tmp_path)
-    assert "1 failed" in run.stdout, run.stdout + run.stderr
+    assert "1 failed, 1 error" in run.stdout, run.stdout + run.stderr
     assert "✔ the-call step() → 41" in run.stdout
     assert "said by a child" in run.stdout
+    for child, words in (("server", "Local server is ready"), ("-c print", "said before the test\n")):
+        assert words in run.stdout.partition(f" output of {child}")[2]
 
 
 def test_what_serves_imports_neither_pytest_nor_the_kit_nor_the_sdk_and_the_plugin_no_server() -> None:
