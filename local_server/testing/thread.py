@@ -36,6 +36,7 @@ class ThreadServer(AnyServer):
         self._engine: Engine | None = None
         self._error: BaseException | None = None
         self._skipping: asyncio.Task[None] | None = None
+        self._skips = 0  # that hold
         self._thread = threading.Thread(target=self._run, name="local-server", daemon=True)
 
     def __enter__(self) -> Self:
@@ -110,11 +111,13 @@ class ThreadServer(AnyServer):
         return await self._engine.ask(operation)
 
     async def _begin(self) -> None:
+        self._skips += 1
         if self._skipping is None:
             self._skipping = self._loop.create_task(self._skip())
 
     async def _end(self) -> None:
-        if self._skipping:
+        self._skips -= 1
+        if self._skipping and not self._skips:
             self._skipping.cancel()
             self._skipping = None
 

@@ -42,6 +42,18 @@ def test_sleeps_in_a_row_take_their_whole_time_each(resonate_server: ThreadServe
     assert resonate_server.time() - before == pytest.approx(360 * DAY, abs=10)
 
 
+def test_time_is_skipped_until_the_last_of_those_who_asked_for_it_ends(
+    resonate_server: ThreadServer, resonate: Resonate
+) -> None:
+    resonate.register(reminders)
+    with resonate_server.skip_time():
+        with resonate_server.skip_time():
+            pass
+        handle = resonate.begin_run("r", reminders, 30, 1)
+        assert resonate_server.wait_for("r").state == "RESOLVED"
+    assert handle.result() == 1
+
+
 def test_time_that_is_not_skipped_passes_as_ever(resonate_server: ThreadServer, resonate: Resonate) -> None:
     resonate.register(reminders)
     with resonate_server.skip_time():
