@@ -122,7 +122,7 @@ def _opened(file: Path) -> IO[bytes]:
 
 
 def _refuse_stream(file: Path) -> None:
-    if file.exists() and not file.is_file():
+    if file.exists() and not (file.is_file() or file.is_dir()):
         raise click.ClickException(f"{file}: found a pipe or a device; expected a file, in which one can go back")
 
 
