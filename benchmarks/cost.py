@@ -1,4 +1,4 @@
-"""What a request and a step cost: CPU of the server by kind of request, and of a step by who spends it.
+"""What a request and a step cost: CPU of the server by kind of request, its rate, and of a step by who spends it.
 
     uv run benchmarks/cost.py                        this checkout
     uv run benchmarks/cost.py --against ../before    another checkout as well, in turn with this one: A B A B
@@ -23,12 +23,13 @@ from pathlib import Path
 import click
 import psutil
 from ending import leave_no_process
-from factorial import FAR, Factorials, workers
+from factorial import FAR, Factorials, requests_per_second, workers
 from samples import told
 
 from local_server.testing import Child, LocalServer
 
 ROUNDS, TIMES = 20, 20  # blocks of so many requests of each kind
+BURSTS = 10  # of three seconds
 STEPS = 100
 HERE = Path(__file__).parent.parent
 VALUE = {"headers": {"resonate:format-py": "." * 60}, "data": "MTIz" * 25}
@@ -107,7 +108,8 @@ class Measured:
 
 
 def requests(checkouts: dict[str, Path], folder: Path | None) -> None:
-    """Print the CPU of each kind of request, and of all."""
+    """Print the CPU of each kind of request, and of all; and how many a second eight callers get answered."""
+    kept = "file" if folder else "memory"
     with ExitStack() as stack:
         measured = []
         for number, checkout in enumerate(checkouts.values()):
@@ -124,7 +126,13 @@ def requests(checkouts: dict[str, Path], folder: Path | None) -> None:
         for name, one in zip(checkouts, measured, strict=True):
             one.costs["a request"] = [statistics.mean(values) for values in zip(*one.costs.values(), strict=True)]
             for kind, values in one.costs.items():
-                told(f"{kind}, {'file' if folder else 'memory'}{name}", "ms", values)
+                told(f"{kind}, {kept}{name}", "ms", values)
+        rates: dict[str, list[float]] = {name: [] for name in checkouts}
+        for _ in range(BURSTS):
+            for name, one in zip(checkouts, measured, strict=True):
+                rates[name].append(requests_per_second(one.server.env))
+        for name, values in rates.items():
+            told(f"create + complete, {kept}{name}", "requests/s", values)
 
 
 def step(folder: Path) -> None:

@@ -20,7 +20,7 @@ from local_server.errors import BAD_REQUEST, Refusal
 from local_server.rules import promises, removal
 from local_server.rules.removal import MARK, matches
 from local_server.rules.turn import Turn
-from local_server.store.removals import Removable
+from local_server.store.removals import Removable, Root
 
 MOST = 200_000  # promises that are looked at
 IDS = 2_000  # compared with a pattern in one turn
@@ -157,10 +157,13 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
 async def prune(engine: Engine, age: int) -> dict[str, Any]:
     """Remove the runs of which all completed that long ago, in ms; return {"promises": how many}."""
     before = await engine.ask(lambda turn: turn.now) - age
-    at, after, count = -1, "", 0
-    while rows := await engine.ask(partial(_ended, before, at, after)):
-        at, after = rows[-1]
-        runs = await _look_below(engine, [root for _, root in rows], None)
+    after, count = 0, 0
+    while roots := await engine.ask(partial(_roots_behind, after)):
+        if all(root.created_on >= before for root in roots):  # and so are those behind them
+            break
+        after = roots[-1].sort
+        old = [root.id for root in roots if root.completed_on is not None and root.completed_on < before]
+        runs = await _look_below(engine, old, None)
         count += await _remove(engine, [one for one in runs.going(pending=False) if runs.latest[one] < before])
     await _shrink(engine)
     return {"promises": count}
@@ -213,8 +216,8 @@ async def _shrink(engine: Engine) -> None:
         await asyncio.sleep(PAUSE)
 
 
-def _ended(before: int, at: int, after: str, turn: Turn) -> list[tuple[int, str]]:
-    return turn.store.removals.ended_roots(before, at, after, ROOTS)
+def _roots_behind(after: int, turn: Turn) -> list[Root]:
+    return turn.store.removals.roots(after, ROOTS)
 
 
 def _start(roots: Iterable[str], turn: Turn) -> list[str]:

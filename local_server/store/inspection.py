@@ -36,6 +36,7 @@ MIGRATIONS = [
     "ALTER TABLE processes ADD COLUMN machine TEXT NOT NULL DEFAULT ''",
     """CREATE TABLE removed (promise TEXT PRIMARY KEY) WITHOUT ROWID;
         CREATE INDEX promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL""",
+    "DROP INDEX promises_ended",
 ]
 VERSION = len(MIGRATIONS)
 

@@ -64,7 +64,7 @@ TABLES = """SELECT table_name, string_agg(column_name, ' ' ORDER BY column_name 
     FROM information_schema.columns WHERE table_schema = current_schema() GROUP BY table_name"""
 MARK = "local_server"  # the table that tells the version of the others
 # Of each version after the first, in order: the SQL that makes its tables out of those before.
-MIGRATIONS: list[str] = []
+MIGRATIONS = ["DROP INDEX promises_ended"]
 
 
 class Rows:

@@ -15,6 +15,15 @@ class Removable(NamedTuple):
     completed_on: int | None
 
 
+class Root(NamedTuple):
+    """A promise that no function created, as far as its age counts; times in ms since the epoch."""
+
+    sort: int
+    id: str
+    created_on: int
+    completed_on: int | None
+
+
 class Removals:
     """Over the connection of the store. Every statement finds its rows by an index, and reads as many as it is told."""
 
@@ -80,14 +89,14 @@ class Removals:
         ).fetchone()
         return row is not None
 
-    def ended_roots(self, before: int, at: int, after: str, limit: int) -> list[tuple[int, str]]:
-        """Return (ms since the epoch, id) of roots that completed before then, behind that pair, the oldest first."""
-        return self._db.execute(
-            """SELECT completed_on, id FROM promises WHERE parent IS NULL AND completed_on IS NOT NULL
-                AND completed_on < :before AND (completed_on, id) > (:at, :after)
-                ORDER BY completed_on, id LIMIT :limit""",
-            {"before": before, "at": at, "after": after, "limit": limit},
-        ).fetchall()
+    def roots(self, after: int, limit: int) -> list[Root]:
+        """Return roots behind the sort ``after``, the oldest first."""
+        rows = self._db.execute(
+            """SELECT sort, id, created_on, completed_on FROM promises
+                WHERE parent IS NULL AND sort > :after ORDER BY sort, id LIMIT :limit""",
+            {"after": after, "limit": limit},
+        )
+        return [Root(*row) for row in rows]
 
     def follow_ups(self) -> set[str]:
         """Return the completed promises that are still to be followed up."""

@@ -19,7 +19,6 @@ CREATE TABLE IF NOT EXISTS promises (
 CREATE INDEX IF NOT EXISTS promises_due ON promises (timeout) WHERE state = 'PENDING';
 CREATE INDEX IF NOT EXISTS promises_children ON promises (parent) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS promises_roots ON promises (sort, id) WHERE parent IS NULL;
-CREATE INDEX IF NOT EXISTS promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL;
 
 -- A function asked for a promise that another had created before: the call graph is no tree there.
 CREATE TABLE IF NOT EXISTS shared_children (

@@ -86,11 +86,20 @@ def test_tables_of_a_newer_version_are_refused_and_left_as_they_are(postgres: Cl
     opened(url).close()
     postgres.run("UPDATE local_server SET version = 99; ALTER TABLE tasks ADD COLUMN new TEXT", url)
     before = dump(postgres, url)
-    assert refusal(url).startswith("found version 99 of the tables; expected at most 1, which this server writes")
+    assert refusal(url).startswith("found version 99 of the tables; expected at most 2, which this server writes")
     ended = subprocess.run([sys.executable, "-m", "local_server", "--db", url], check=False, capture_output=True)
     assert (ended.returncode, ended.stdout, ended.stderr.count(b"\n")) == (1, b"", 1)
     assert ended.stderr.startswith(b"Error: postgresql:///")
     assert dump(postgres, url) == before
+
+
+def test_tables_of_version_1_are_migrated(postgres: Cluster) -> None:
+    url = postgres.create()
+    opened(url).close()
+    today = dump(postgres, url)
+    postgres.run("UPDATE local_server SET version = 1; CREATE INDEX promises_ended ON promises (completed_on)", url)
+    opened(url).close()
+    assert dump(postgres, url) == today
 
 
 def test_tables_of_an_older_version_are_migrated_at_once_or_not_at_all(
@@ -98,15 +107,17 @@ def test_tables_of_an_older_version_are_migrated_at_once_or_not_at_all(
 ) -> None:
     url = postgres.create()
     opened(url).close()
-    postgres.run("DROP TABLE unsettled", url)  # as if version 2 had brought it
-    before = dump(postgres, url)
-    monkeypatch.setattr(engine, "MIGRATIONS", ['CREATE TABLE unsettled (promise TEXT COLLATE "C"); SELECT 1/0'])
+    postgres.run("DROP TABLE unsettled", url)  # as if version 3 had brought it
+    before, known = dump(postgres, url), engine.MIGRATIONS
+    broken = 'CREATE TABLE unsettled (promise TEXT COLLATE "C"); SELECT 1/0'
+    monkeypatch.setattr(engine, "MIGRATIONS", [*known, broken])
     assert "division by zero" in refusal(url)
     assert dump(postgres, url) == before
-    monkeypatch.setattr(engine, "MIGRATIONS", ['CREATE TABLE unsettled (promise TEXT COLLATE "C" PRIMARY KEY)'])
+    whole = 'CREATE TABLE unsettled (promise TEXT COLLATE "C" PRIMARY KEY)'
+    monkeypatch.setattr(engine, "MIGRATIONS", [*known, whole])
     for _ in range(2):
         opened(url).close()
-        assert postgres.run("SELECT version FROM local_server", url) == [(2,)]
+        assert postgres.run("SELECT version FROM local_server", url) == [(3,)]
 
 
 def test_a_database_in_another_encoding_is_refused(postgres: Cluster) -> None:

@@ -55,7 +55,7 @@ def remove(stage: Stage) -> None:
     removals.below("old10", 0, 10)
     removals.root("old11")
     removals.stands_below("old11", "old10")
-    removals.ended_roots(START, 0, "", 10)
+    removals.roots(0, 10)
     removals.follow_ups()
     removals.remove("old11")
     removals.removed()

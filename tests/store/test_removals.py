@@ -68,12 +68,13 @@ def test_a_file_of_an_older_version_shrinks_once_it_is_migrated(tmp_path: Path) 
     assert (tmp_path / "db").stat().st_size < 200_000
 
 
-def test_old_runs_are_found_by_an_index_from_the_oldest_on(stage: Stage) -> None:
+def test_runs_are_found_by_an_index_from_the_oldest_on(stage: Stage) -> None:
     fill(stage.store, 100)
-    stage.create("pending")
-    found = stage.store.removals.ended_roots(50, 10, "old-10", 3)
-    assert found == [(11, "old-11"), (12, "old-12"), (13, "old-13")]
-    assert stage.store.removals.ended_roots(50, 49, "old-49", 3) == []
+    stage.create("root")
+    stage.create("root.1", parent="root", key="root.1")
+    first = stage.store.removals.roots(0, 3)
+    assert [(one.id, one.completed_on) for one in first] == [("old-0", 0), ("old-1", 1), ("old-2", 2)]
+    assert [one.id for one in stage.store.removals.roots(first[-1].sort, 100)][-2:] == ["old-99", "root"]
 
 
 def test_no_statement_of_a_removal_looks_through_a_table(stage: Stage) -> None:
@@ -90,7 +91,7 @@ def test_no_statement_of_a_removal_looks_through_a_table(stage: Stage) -> None:
         stage.complete(one)
     stage.store.removals.ids("a", "", 1)
     stage.store.removals.root("c")
-    stage.store.removals.ended_roots(1, 1, "", 1)
+    stage.store.removals.roots(1, 1)
     assert stage.do(removal.start, "a")
     while stage.do(removal.collect) is not None:
         pass
