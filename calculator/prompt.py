@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from types import FrameType
@@ -23,6 +24,7 @@ FAILURES = (ParseError, LimitError, RunError, ResonateError)
 PROMPT = "❯ "  # noqa: RUF001 - the published example's
 CLEAR = "\r\x1b[K"  # takes the line of the cursor away
 SILENCE = 3.0  # seconds without a new value after which the missing groups are named
+interrupted = threading.Event()  # Ctrl-C was pressed since the line was read
 
 
 class Status:
@@ -35,7 +37,9 @@ class Status:
         self._told: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
-        """Show it; on a terminal over the line shown before."""
+        """Show it; on a terminal over the line shown before. It is also where a Ctrl-C that got lost is found."""
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if progress != self._last:
             self._last, self._since = progress, time.monotonic()
         elif time.monotonic() - self._since >= SILENCE:
@@ -98,12 +102,18 @@ def leave_at_ctrl_c(run_id: str) -> None:
     signal.signal(signal.SIGINT, leave)
 
 
+def leave_the_run(_number: int, _frame: FrameType | None) -> None:
+    """Leave a run, not the prompt; the exception could get lost in a finalizer, so the status line looks again."""
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
 def repeat() -> int:
     """Answer one line after the other, each as a run of its own, until ``quit`` or the end of the input."""
     from prompt_toolkit import PromptSession  # noqa: PLC0415 - half of the time that all else needs to start
     from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # KeyboardInterrupt: leaves a run, not the prompt
+    signal.signal(signal.SIGINT, leave_the_run)
     client = Client()
     session: PromptSession[str] | None = PromptSession(PROMPT) if sys.stdin.isatty() else None
     print(WELCOME)
@@ -129,6 +139,7 @@ def repeat() -> int:
 def answer(client: Client, line: str, last: str) -> str:
     """Print the value of a line, or what is wrong with it; return the id of the last run, which may be ``last``."""
     run_id = last
+    interrupted.clear()
     try:
         match line.split():
             case ["attach", *ids] if len(ids) <= 1:
