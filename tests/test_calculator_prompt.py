@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import cast
 import pytest
 from calculator_stage import Start, workers
 
+from calculator.client import Progress
+from calculator.prompt import Status, interrupted, leave_the_run
 from demo.stage import ROOT
 from local_server.testing import START_DEADLINE, Child, LocalServer
 
@@ -189,3 +192,19 @@ def test_a_run_outlives_its_prompt_and_the_next_prompt_comes_back_to_it(
     assert ops.count(r"2 \* 3") == ops.count(r"6 \+ 4") == 1
     second.line("exit")
     assert second.wait() == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # that is how the first one gets lost
+def test_a_ctrl_c_that_python_loses_in_a_finalizer_still_leaves_the_run() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, leave_the_run)
+    try:
+        Finalized()  # is gone at once; its KeyboardInterrupt is told on stderr, and ignored
+        with pytest.raises(KeyboardInterrupt):
+            Status(1)(Progress(0, 1, {}))
+    finally:
+        signal.signal(signal.SIGINT, before)
+        interrupted.clear()
