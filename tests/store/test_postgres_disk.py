@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from disk_stage import ANY, OPERATIONS, UNSTORED, Client, Started, Steps, loses_nothing
+from disk_stage import ANY, HOLDING, OPERATIONS, UNSTORED, Client, Started, Steps, loses_nothing
 from postgres_stage import Cluster
+from wire_client import until
 
 from local_server.testing import Child, LocalServer
 
@@ -74,18 +75,19 @@ def test_a_full_disk_loses_nothing_and_work_goes_on_once_there_is_room(
 
 
 def test_a_server_starts_on_a_full_disk_and_serves_once_there_is_room(
-    server: LocalServer, full: AbstractContextManager[None]
+    server: LocalServer, start: Started, full: AbstractContextManager[None]
 ) -> None:
     wire = Client(server)
-    stream = wire.worker("a")
+    child = start("worker", "-c", HOLDING, f"{wire.poll_url}/g/a")
+    until(lambda: wire.pid("a") == child.pid)
     wire.create("p", ANY)
-    wire.claimed(stream, "a")
+    assert wire.claim({"id": "__invoke:p", "counter": 1}, "a").status_code == 201
     with full:
         server.kill()
+        child.wait()  # its stream has broken
         server.start()
         server.child.wait_for(UNSTORED)
         stream = wire.stream("g", "b")
-        wire.stream("g", "a").close()
     assert stream.next()["task"]["counter"] == 2
     wire.close()
     assert server.stop() == 0
