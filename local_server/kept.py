@@ -11,16 +11,19 @@ It needs the package ``resonate-sdk``, and works with every server of its wire.
 
 import json
 import os
+import socket
 from collections import deque
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+from httptools import HttpParserError, HttpResponseParser
 from requests import PreparedRequest
 from requests.utils import get_environ_proxies
 from resonate.stores import RemoteStore
 from urllib3.util.wait import wait_for_read
+
+READ = 65_536  # bytes at once
 
 
 class KeptConnections(RemoteStore):
@@ -33,44 +36,71 @@ class KeptConnections(RemoteStore):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         address = urlsplit(self.url)
-        self._address = address.hostname or "", address.port
+        self._address, self._named = (address.hostname or "", address.port or 80), f"Host: {address.netloc}\r\n"
         self._keeps = address.scheme == "http" and not get_environ_proxies(self.url)
         self._patience = max(self._timeout) if isinstance(self._timeout, tuple) else self._timeout
         self._pid = os.getpid()
-        self._free: deque[HTTPConnection] = deque()  # used last, taken first
+        self._free: deque[socket.socket] = deque()  # used last, taken first
 
     def call(self, req: PreparedRequest) -> Any:
         """Make a call; return its answer."""
         if self._keeps:
             req.prepare_auth(self._auth)
-            connection = self._take()
             try:
-                connection.request(req.method or "", req.path_url, req.body, req.headers)
-                answer = connection.getresponse()
-                body = answer.read()
-                self._free.append(connection)
-                if answer.status == HTTPStatus.NO_CONTENT:
+                status, body = self._exchange(self._request(req))
+                if status == HTTPStatus.NO_CONTENT:
                     return None
-                if answer.status in (HTTPStatus.OK, HTTPStatus.CREATED):
+                if status in (HTTPStatus.OK, HTTPStatus.CREATED):
                     return json.loads(body)
-            except (OSError, HTTPException):
-                connection.close()
-            except ValueError:
+            except (OSError, HttpParserError, ValueError):
                 pass  # it broke off
         return super().call(req)
 
-    def _take(self) -> HTTPConnection:
+    def _request(self, req: PreparedRequest) -> bytes:
+        body = req.body.encode() if isinstance(req.body, str) else req.body or b""
+        headers = "".join(f"{name}: {value}\r\n" for name, value in req.headers.items())
+        return f"{req.method} {req.path_url} HTTP/1.1\r\n{self._named}{headers}\r\n".encode("latin-1") + body
+
+    def _exchange(self, request: bytes) -> tuple[int, bytearray]:
+        connection, answer = self._take(), _Answer()
+        parser = HttpResponseParser(answer)
+        try:
+            connection.sendall(request)  # at once: a head and its body would wake the server twice
+            while not answer.whole and (data := connection.recv(READ)):
+                parser.feed_data(data)
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)  # if it has ended, that is noticed by who takes it
+        return parser.get_status_code() if answer.whole else 0, answer.body
+
+    def _take(self) -> socket.socket:
         if self._pid != os.getpid():  # a fork: those that are here are its parent's
             self._pid, self._free = os.getpid(), deque()
         while True:
             try:
                 connection = self._free.pop()
             except IndexError:
-                return HTTPConnection(*self._address, timeout=self._patience)
-            if not (connection.sock and wait_for_read(connection.sock, 0)):  # else it has been closed at its other end
+                connection = socket.create_connection(self._address, self._patience)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return connection
+            if not wait_for_read(connection, 0):  # else it has been closed at its other end
                 return connection
             connection.close()
 
     def __del__(self) -> None:
         for connection in self._free:
             connection.close()
+
+
+class _Answer:
+    """What has come of an answer."""
+
+    def __init__(self) -> None:
+        self.whole, self.body = False, bytearray()
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.whole = True

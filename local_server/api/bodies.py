@@ -22,6 +22,7 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Ttl = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Headers = dict[str, str]
 _ALPHABET = f"{string.ascii_letters}{string.digits}+/".encode()  # of base64
+_PIECE = 64 * 2**10  # characters
 
 
 class Value(Struct):
@@ -46,10 +47,12 @@ class Value(Struct):
 
 def _canonical(text: str) -> str:
     """Return base64 in its one spelling; raise a ValueError for what is none."""
-    start, end = text[:-4], text[-4:]  # only the end has more than one spelling; megabytes are not decoded for that
-    if len(text) % 4 == 0 and not start.encode("utf-8", "replace").translate(None, _ALPHABET):
-        spelled = _to_base64(base64.b64decode(end, validate=True))
-        return text if spelled == end else start + spelled
+    # Only the end has more than one spelling: megabytes are not decoded for that, nor copied in one piece.
+    rest = max(0, len(text) - 4)
+    pieces = (text[start : min(start + _PIECE, rest)] for start in range(0, rest, _PIECE))
+    if len(text) % 4 == 0 and not any(piece.encode("utf-8", "replace").translate(None, _ALPHABET) for piece in pieces):
+        spelled = _to_base64(base64.b64decode(text[rest:], validate=True))
+        return text if text.endswith(spelled) else text[:rest] + spelled
     return _to_base64(base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True))
 
 

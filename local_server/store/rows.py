@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from local_server.model import Callback, Promise, Schedule, Task
 
-sqlite3.register_adapter(Raw, lambda raw: str(bytes(raw), "utf-8"))  # JSON is stored as text
+sqlite3.register_adapter(Raw, lambda raw: str(raw, "utf-8"))  # JSON is stored as text
 
 
 def columns(kind: type[Struct]) -> str:
