@@ -76,7 +76,9 @@ class Listener:
             exchange.cut()
             return
         stream = EventStream(exchange, self._base_url)
-        if exchange.open_stream("text/event-stream", lambda: self._presence.disconnect(worker, stream)):
+        if exchange.open_stream(
+            "text/event-stream", lambda took_all: self._presence.disconnect(worker, stream, took_all)
+        ):
             worker = self._presence.connect(group, member, stream, *ends)
 
 

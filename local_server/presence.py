@@ -3,12 +3,13 @@
 A worker is known by its name, ``group/id``. What is seen of it is a stream, and, on this machine, the process at the
 other end of that stream, which is looked up when the stream opens. Three things happen, and the rules are told each:
 
-- A stream opens. Notifications that were sent on an older stream of that name are sent again; messages that were not
-  claimed can still be claimed for 500 ms, those of the last run of the server for their whole time. Claims that were
-  made before stay with the process of the older stream, which may be the same one, reconnected, or another that still
-  works.
-- A stream closes, mostly a moment before or after the end of its process. What its worker has claimed stays claimed
-  while its process lives. Where no process is known, it stays claimed while heartbeats come.
+- A stream opens. Notifications that were just sent on an older stream of that name are sent again; messages that were
+  not claimed can still be claimed for 500 ms, those of the last run of the server for their whole time. Claims that
+  were made before stay with the process of the older stream, which may be the same one, reconnected, or another that
+  still works.
+- A stream closes, mostly a moment before or after the end of its process. Notifications that were just sent on it wait
+  for the next, unless a process that is known has taken them and then closed it. What its worker has claimed stays
+  claimed while its process lives. Where no process is known, it stays claimed while heartbeats come.
 - A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.
 
 Two living processes of one name are namesakes: work goes to the one that connected last, each answers for what it
@@ -86,15 +87,16 @@ class Presence:
             self._looking = asyncio.create_task(self._look_up())
         return worker
 
-    def disconnect(self, worker: Worker, stream: Stream) -> None:
-        """Note that a stream has closed."""
+    def disconnect(self, worker: Worker, stream: Stream, took_all: bool) -> None:  # noqa: FBT001 - of a callback
+        """Note that a stream has closed, by its client after it had taken all that it was sent, or otherwise."""
         if worker.stream is not stream:  # a newer one has taken its place
             return
         worker.stream = None
         self._engine.workers.moves += 1
+        took_all = took_all and worker.os_process is not None  # else it is not known who has taken it: a proxy, perhaps
 
         def disconnected(turn: Turn) -> None:
-            losses.stream_closed(turn, worker)
+            losses.stream_closed(turn, worker, took_all=took_all)
             if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None

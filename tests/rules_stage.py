@@ -140,12 +140,12 @@ class Stage:
             replaced.close()
         return stream
 
-    def disconnect(self, name: str) -> None:
+    def disconnect(self, name: str, *, took_all: bool = False) -> None:
         """Close the stream of ``group/id``."""
         worker = self.worker(name)
         worker.stream = None
         with self.turn() as turn:
-            losses.stream_closed(turn, worker)
+            losses.stream_closed(turn, worker, took_all=took_all)
             if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None

@@ -1,8 +1,7 @@
 """HTTP/1.1 on a connection: requests are parsed as they come, answered in order, each answer in one write.
 
-The parser is llhttp, by httptools. What stands here is what the SDK's pattern asks for: it opens a connection for every
-call, so the cost of a request is that of a connection. Against uvicorn with the same parser it takes half the CPU:
-no task is started for it, and head and body leave in one system call.
+The parser is llhttp, by httptools. What stands here is for the SDK, which opens a connection for every call: against
+uvicorn with the same parser it takes half the CPU. No task is started, and head and body leave in one system call.
 
 A connection is two things side by side. What comes in is told by its phase; what goes out is a queue of requests that
 are answered one by one, in the order in which they came::
@@ -32,12 +31,11 @@ from local_server import WIRE_VERSION
 from local_server.http import limits
 from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
 from local_server.http.limits import Limits
+from local_server.os_process import all_received
 
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
 _RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
-
-
 Phase = IntEnum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above; from LAST on, what comes is dropped
 
 
@@ -57,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._phase = Phase.IDLE
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
-        self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
+        self._gone: Callable[[bool], object] | None = None  # tells a stream, or what is working on an answer
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
@@ -78,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._end()
         self._limits.remove(self)
         if self._gone:
-            self._gone()
+            self._gone(False)  # noqa: FBT003 - see ``Exchange.open_stream``
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
@@ -106,6 +104,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
         if self._gone or self._phase >= Phase.STREAM or not (self._current or self._due):
+            if self._gone and self._phase is Phase.STREAM:  # it is told again when that is lost, which changes nothing
+                self._gone(not self.unsent and all_received(self.transport.get_extra_info("socket")))
             self._end()
             return False
         self._phase = Phase.LAST
@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
 
     # streams
 
-    def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
+    def open_stream(self, head: str, gone: Callable[[bool], None]) -> bool:
         """Begin a body of unknown length; see ``Exchange``."""
         if not self._limits.may_stream(self):
             self.cut("too many event streams")

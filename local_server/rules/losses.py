@@ -70,10 +70,13 @@ def deadline_passed(turn: Turn, task: Task) -> None:
         lose(turn, task, f"no heartbeat within {task.ttl} ms" if task.state == "CLAIMED" else "not claimed in time")
 
 
-def stream_closed(turn: Turn, worker: Worker) -> None:
-    """Take back what was sent on a stream that has closed."""
+def stream_closed(turn: Turn, worker: Worker, *, took_all: bool = False) -> None:
+    """Take back what was sent on a stream that has closed, unless its client is known to have taken all."""
     for task in _tasks(turn, worker.notified):
-        lose(turn, task, "stream closed")
+        if took_all:
+            settle(turn, task)
+        else:
+            lose(turn, task, "stream closed")
     for task in _tasks(turn, worker.unclaimed):
         _shorten(turn, task, CLAIM_AFTER_CLOSE)
 

@@ -53,6 +53,17 @@ def test_a_notification_whose_stream_closes_at_once_is_sent_on_the_next(stage: S
     assert stage.task("__notify:p:s").counter == 1
 
 
+def test_a_notification_is_not_sent_again_to_a_client_that_had_taken_it_before_it_closed_its_stream(
+    stage: Stage,
+) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    stage.complete("p")
+    stage.disconnect("g/c", took_all=True)
+    assert stage.task("__notify:p:s").state == "COMPLETED"
+    assert stage.connect("g/c").messages == []
+
+
 def test_a_notification_just_sent_on_a_stream_that_is_replaced_is_sent_on_the_newer(stage: Stage) -> None:
     stage.connect("g/c")
     subscribed(stage)

@@ -1,7 +1,16 @@
 """Event streams over the wire: who gets which message, and what becomes of it when a stream closes."""
 
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
 import pytest
-from wire_client import FAR, EventStream, Wire, code
+from wire_client import FAR, EventStream, Wire, code, ended_well, until
+
+from local_server.testing import LocalServer
 
 
 def send(wire: Wire, name: str, address: str, **fields: object) -> str:
@@ -186,15 +195,63 @@ def test_a_notification_waits_for_its_client(wire: Wire) -> None:
     assert stream(wire, "c").next() == {"promise": done, "type": "notify"}
 
 
-def test_a_notification_is_sent_again_when_its_stream_closes_at_once(wire: Wire) -> None:
-    name, group = wire.id("p"), wire.id("group")
+def notified(wire: Wire, pid: int | None) -> tuple[EventStream, dict[str, Any]]:
+    """Open the stream of a client whose process the server knows as that; it is sent a notification of a promise."""
+    name, group, first = wire.id("p"), wire.id("group"), stream(wire, "c")
+    until(lambda: pids(wire, group) == [pid])
     wire.create(name)
-    first = stream(wire, "c")
     wire.post(f"/promises/subscribe/{name}", {"id": "s", "recv": f"poll://uni@{group}/c", "timeout": FAR})
-    done = wire.complete(name)
+    return first, wire.complete(name)
+
+
+def pids(wire: Wire, group: str) -> list[int | None]:
+    """Return the processes that the server has found behind the streams of a group."""
+    groups = {one["name"]: one["workers"] for one in wire.get("/ui/workers").json()["groups"]}
+    return [one["pid"] for one in groups.get(group, [])]
+
+
+def close_unread(stream: EventStream) -> None:
+    """Close it once there is something that was not read."""
+    assert stream.socket.recv(1, socket.MSG_PEEK)
+    stream.close()
+
+
+def read_and_reset(stream: EventStream) -> None:
+    """Read, and end it as a broken connection ends."""
+    stream.next()
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.close()
+
+
+@pytest.mark.parametrize("end", [close_unread, read_and_reset])
+def test_a_notification_is_sent_again_when_its_stream_closes_at_once(
+    wire: Wire, end: Callable[[EventStream], None]
+) -> None:
+    first, done = notified(wire, os.getpid())
+    end(first)
+    assert stream(wire, "c").next()["promise"] == done
+
+
+@pytest.fixture
+def proxied(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """A server that can see only the process of a proxy."""
+    yield from ended_well(LocalServer(None, "--behind-proxy"), request)
+
+
+def test_a_notification_is_sent_again_when_nobody_knows_who_had_read_it(proxied: LocalServer) -> None:
+    with closing(Wire(proxied)) as wire:
+        first, done = notified(wire, None)
+        assert first.next()["promise"] == done
+        first.close()
+        assert stream(wire, "c").next()["promise"] == done
+
+
+def test_a_notification_that_a_living_client_had_read_before_it_closed_its_stream_is_not_sent_again(wire: Wire) -> None:
+    first, done = notified(wire, os.getpid())
     assert first.next()["promise"] == done
     first.close()
-    assert stream(wire, "c").next()["promise"] == done
+    second, marker = stream(wire, "c"), send(wire, "marker", "poll://uni@G/c")
+    assert root(second.next()) == marker
 
 
 def test_a_message_that_nobody_claims_is_offered_to_another_when_its_stream_closes(wire: Wire) -> None:
