@@ -66,31 +66,16 @@ def cpu_ms(pid: int) -> float:
 
 
 class Measured:
-    """A server of some checkout with one connected worker, and the CPU ms that each kind of request has taken."""
+    """A process that answers requests, and the CPU ms that each kind of them has taken."""
 
-    def __init__(self, checkout: Path, folder: Path | None) -> None:
-        start = partial(Child.python, cwd=checkout)
-        self.server = LocalServer(folder, env={"PYTHONPATH": str(checkout)}, start=start)
+    def __init__(self, child: Child, port: int) -> None:
         self.costs: dict[str, list[float]] = {}
-        self._count = 0
-        self._address = self.server.url.removeprefix("http://")
-        self._stream = self._connect(self.server.poll_url.removeprefix("http://"))
-        self._stream.sendall(b"GET /g/w HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        threading.Thread(target=self._drop, daemon=True).start()
-
-    @staticmethod
-    def _connect(address: str) -> socket.socket:
-        host, port = address.split(":")
-        return socket.create_connection((host, int(port)))
-
-    def _drop(self) -> None:
-        while self._stream.recv(65_536):
-            pass
+        self._child, self._port, self._count = child, port, 0
 
     def _call(self, method: str, path: str, body: dict[str, object]) -> None:
         data = json.dumps(body).encode()
-        with self._connect(self._address) as connection:
-            connection.sendall(HEAD.format(method, path, self._address, len(data)).encode())
+        with socket.create_connection(("127.0.0.1", self._port)) as connection:
+            connection.sendall(HEAD.format(method, path, "localhost", len(data)).encode())
             connection.sendall(data)
             if (answer := connection.recv(65_536))[9:12] not in (b"200", b"201"):
                 sys.exit(f"{method} {path}: {answer!r}")
@@ -100,37 +85,61 @@ class Measured:
         steps = [calls(n) for n in range(self._count, self._count + TIMES)]
         self._count += TIMES
         for kind in steps[0]:
-            before = cpu_ms(self.server.child.pid)
+            before = cpu_ms(self._child.pid)
             for step in steps:
                 self._call(*step[kind])
             if not kind.startswith("("):
-                self.costs.setdefault(kind, []).append((cpu_ms(self.server.child.pid) - before) / TIMES)
+                self.costs.setdefault(kind, []).append((cpu_ms(self._child.pid) - before) / TIMES)
+
+
+def serve(checkout: Path, folder: Path | None) -> LocalServer:
+    """Start a server of some checkout, with one connected worker that takes what it is sent."""
+    server = LocalServer(folder, env={"PYTHONPATH": str(checkout)}, start=partial(Child.python, cwd=checkout))
+    stream = socket.create_connection(("127.0.0.1", port_of(server.poll_url)))
+    stream.sendall(b"GET /g/w HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    def drop() -> None:
+        while stream.recv(65_536):
+            pass
+
+    threading.Thread(target=drop, daemon=True).start()
+    return server
+
+
+def port_of(url: str) -> int:
+    """Return the port in a URL."""
+    return int(url.rpartition(":")[2])
 
 
 def requests(checkouts: dict[str, Path], folder: Path | None) -> None:
     """Print the CPU of each kind of request, and of all; and how many a second eight callers get answered."""
     kept = "file" if folder else "memory"
     with ExitStack() as stack:
-        measured = []
-        for number, checkout in enumerate(checkouts.values()):
+        servers = dict[str, LocalServer]()
+        for number, (name, checkout) in enumerate(checkouts.items()):
             own = folder and folder / str(number)
             own and own.mkdir()
-            measured.append(Measured(checkout, own))
-            stack.callback(measured[-1].server.stop)
-        for one in measured:
+            servers[name] = serve(checkout, own)
+            stack.callback(servers[name].stop)
+        empty = Child.python("empty", "benchmarks/empty_server.py", cwd=HERE)
+        stack.callback(empty.kill)
+        measured = {f"{kept}{name}": Measured(one.child, port_of(one.url)) for name, one in servers.items()}
+        measured["empty server"] = Measured(empty, int(empty.wait_for(r"port (\d+)").group(1)))
+        for one in measured.values():
             one.block()
             one.costs.clear()
         for _ in range(ROUNDS):
-            for one in measured:
+            for one in measured.values():
                 one.block()
-        for name, one in zip(checkouts, measured, strict=True):
-            one.costs["a request"] = [statistics.mean(values) for values in zip(*one.costs.values(), strict=True)]
-            for kind, values in one.costs.items():
-                told(f"{kind}, {kept}{name}", "ms", values)
+        for name, one in measured.items():
+            every = [statistics.mean(values) for values in zip(*one.costs.values(), strict=True)]
+            for kind, values in ({} if name == "empty server" else one.costs).items():
+                told(f"{kind}, {name}", "ms", values)
+            told(f"a request, {name}", "ms", every)
         rates: dict[str, list[float]] = {name: [] for name in checkouts}
         for _ in range(BURSTS):
-            for name, one in zip(checkouts, measured, strict=True):
-                rates[name].append(requests_per_second(one.server.env))
+            for name, server in servers.items():
+                rates[name].append(requests_per_second(server.env))
         for name, values in rates.items():
             told(f"create + complete, {kept}{name}", "requests/s", values)
 

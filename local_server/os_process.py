@@ -109,19 +109,6 @@ def _inode(peer: EndPoint, here: EndPoint) -> int | None:
     return inode
 
 
-def all_received(connection: socket.socket) -> bool:
-    """Tell whether the other end of a connection, which has closed it, received all that was sent.
-
-    A program that closes a connection without having read everything ends it with a reset, and not like this.
-    """
-    if sys.platform != "linux":
-        return False
-    import fcntl  # noqa: PLC0415 - not on Windows
-    import termios  # noqa: PLC0415 - likewise
-
-    return not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
-
-
 def is_alive(process: OsProcess) -> bool:
     """Tell whether it runs; the same pid started at another time is another process."""
     try:

@@ -31,7 +31,6 @@ from local_server import WIRE_VERSION
 from local_server.http import limits
 from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
 from local_server.http.limits import Limits
-from local_server.os_process import all_received
 
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
 _RAW = re.compile(rb"[\x80-\xff]")
@@ -105,7 +104,7 @@ class Connection(asyncio.Protocol):
         """Keep the connection of a client that has only finished sending until it is answered."""
         if self._gone or self._phase >= Phase.STREAM or not (self._current or self._due):
             if self._gone and self._phase is Phase.STREAM:  # it is told again when that is lost, which changes nothing
-                self._gone(not self.unsent and all_received(self.transport.get_extra_info("socket")))
+                self._gone(not self.unsent and limits.all_received(self.transport.get_extra_info("socket")))
             self._end()
             return False
         self._phase = Phase.LAST

@@ -27,6 +27,8 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import socket
+import sys
 from collections import Counter
 from typing import Final, Protocol
 
@@ -56,8 +58,8 @@ BODY_RATE: Final = 64 * 2**10  # a second
 RECEIVING: Final = 256 * 2**20
 STREAM_UNSENT: Final = 8 * 2**20
 SENDING: Final = 512 * 2**20
-LARGE_BLOCK: Final = 8 * 2**20
-KEPT: Final = 16 * 2**20
+MANY: Final = 2**20
+LARGE_BLOCK: Final = 16 * 2**20
 
 # In descriptors.
 MOST: Final = 16_384
@@ -76,16 +78,35 @@ def raise_descriptor_limit() -> int:
     return MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def give_large_blocks_back() -> None:
-    """Let glibc map each block of many megabytes by itself: otherwise it keeps what one body has taken, for later ones.
+def keep_blocks() -> None:
+    """Let glibc keep the blocks that are given back, until ``give_blocks_back``, but for those of many megabytes.
 
-    Smaller ones it keeps, KEPT bytes of them: with new pages for each copy a value of 4 MB takes nearly twice as long.
+    With new pages for each copy a value of 4 MB takes nearly twice as long.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, LARGE_BLOCK)
-        mallopt(trim_threshold, KEPT)
+        mallopt(trim_threshold, LARGE_BLOCK)
+
+
+def give_blocks_back() -> None:
+    """Give back what glibc has kept; it takes some milliseconds."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def all_received(connection: socket.socket) -> bool:
+    """Tell whether the other end of a connection, which has closed it, received all that was sent.
+
+    A program that closes a connection without having read everything ends it with a reset, and not like this.
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl  # noqa: PLC0415 - not on Windows
+    import termios  # noqa: PLC0415 - likewise
+
+    return not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
 
 
 class Limited(Protocol):
@@ -133,6 +154,7 @@ class Limits:
         self.clock = 0.0
         self.slow: set[Limited] = set()
         self._closed = False
+        self._blocks = False  # megabytes came or went, so that there are blocks to be given back
         self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
         self._received = 0  # the sum of these
         self._loop = asyncio.get_running_loop()
@@ -176,6 +198,7 @@ class Limits:
         """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
         self._received += size - self._bodies.pop(connection, 0)
         self._bodies[connection] = size
+        self._blocks |= size > MANY
         while self._received > RECEIVING and len(self._bodies) > 1:
             silent = next(iter(self._bodies))
             self.release(silent)
@@ -189,6 +212,7 @@ class Limits:
     def check_unsent(self) -> None:
         """Cut the connection that has most to take, if that is too much in all."""
         sizes = {one: one.unsent for one in self.slow}
+        self._blocks |= sum(sizes.values()) > MANY
         if sum(sizes.values()) > SENDING:
             max(sizes, key=lambda one: sizes[one]).cut("too many bytes that clients do not take")
 
@@ -204,7 +228,10 @@ class Limits:
             if self.clock - self._logged.get(what, -APART) >= APART:
                 self._logged[what] = self.clock
                 logger.warning("%d connections closed: %s", self._noted.pop(what), what)
-        more = self.connections or self._noted
+        if self._blocks and not self._bodies:
+            self._blocks = False
+            give_blocks_back()
+        more = self.connections or self._noted or self._blocks
         self._timer = self._loop.call_later(LOOK_EVERY, self._look) if more else None
 
     def note(self, what: str) -> None:
