@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
+import msgspec
 
 from local_server.page import readable
 from local_server.tree_lines import LATEST, STATES, Row, clean, duration, moment, promise_line, rows
@@ -305,7 +306,7 @@ def resolve(promise_id: str, value: str, server: str) -> None:
     What it waits for has come from outside.
     """
     try:
-        content = json.loads(value)
+        content = msgspec.json.decode(value)  # json would take NaN for JSON
     except (ValueError, RecursionError):
         raise click.UsageError(f"VALUE: found {value!r}; expected JSON, such as true, 7 or '\"text\"'") from None
     remote = Server(server)

@@ -152,6 +152,7 @@ def test_a_promise_is_resolved_by_a_command(resonate_server: ThreadServer) -> No
     ("arguments", "status", "words"),
     [
         (["a", "yes"], 2, "VALUE: found 'yes'; expected JSON"),
+        (["a", "NaN"], 2, "VALUE: found 'NaN'; expected JSON"),
         (["a", "7"], 1, "a is resolved already, since"),
         (["nothing", "7"], 1, "not found"),
     ],
