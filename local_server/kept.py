@@ -36,7 +36,8 @@ class KeptConnections(RemoteStore):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         address = urlsplit(self.url)
-        self._address, self._named = (address.hostname or "", address.port or 80), f"Host: {address.netloc}\r\n"
+        self._address = address.hostname or "", address.port or 80
+        self._host_header = address.netloc.rpartition("@")[2]  # without credentials
         self._keeps = address.scheme == "http" and not get_environ_proxies(self.url)
         self._patience = max(self._timeout) if isinstance(self._timeout, tuple) else self._timeout
         self._pid = os.getpid()
@@ -59,7 +60,8 @@ class KeptConnections(RemoteStore):
     def _request(self, req: PreparedRequest) -> bytes:
         body = req.body.encode() if isinstance(req.body, str) else req.body or b""
         headers = "".join(f"{name}: {value}\r\n" for name, value in req.headers.items())
-        return f"{req.method} {req.path_url} HTTP/1.1\r\n{self._named}{headers}\r\n".encode("latin-1") + body
+        head = f"{req.method} {req.path_url} HTTP/1.1\r\nHost: {self._host_header}\r\n{headers}\r\n"
+        return head.encode("latin-1") + body
 
     def _exchange(self, request: bytes) -> tuple[int, bytearray]:
         connection, answer = self._take(), _Answer()

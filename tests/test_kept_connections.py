@@ -110,6 +110,20 @@ def test_a_call_that_breaks_off_is_made_again() -> None:
     assert bodies[0] == bodies[1]
 
 
+def test_credentials_in_the_address_are_sent_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        store = KeptConnections("http://jo:secret@127.0.0.1", port)
+        calling = threading.Thread(target=store.promises.get, args=("x",))
+        calling.start()
+        with listener.accept()[0] as connection:
+            head = connection.recv(65_536).decode()
+            connection.sendall(ANSWER)
+            calling.join()
+    assert f"\r\nHost: 127.0.0.1:{port}\r\n" in head
+    assert "\r\nAuthorization: Basic am86c2VjcmV0\r\n" in head
+
+
 def test_a_process_and_what_it_forks_have_connections_of_their_own(start_shared: Callable[..., Child]) -> None:
     child = start_shared("forks", "-c", FORKING)
     assert child.wait() == 0, child.output
