@@ -5,29 +5,18 @@ Every statement finds its rows by an index, and reads at most as many as it is t
 
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from local_server.model import DEATH, invoke_id, notify_id, resume_id
 from local_server.store.database import Database, Row
+from local_server.store.searches import IN_STATE, Wanted
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise
 SHOWN_ERROR = 4_096  # likewise, of what a promise was rejected with
 SHOWN_VALUE = 65_536  # in the details of one promise
-
-
-class Wanted(NamedTuple):
-    """Which roots are asked for.
-
-    Attributes:
-        like: a pattern for LIKE, with backslash as its escape.
-        states: which; none means all.
-        since: created at that time or later, ms since the epoch.
-    """
-
-    like: str
-    states: tuple[str, ...]
-    since: int
+FITTING = f"""promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below AND sort >= :last
+                    AND id LIKE :like ESCAPE '\\' AND {IN_STATE} AND (:any_time OR created_on >= :since)"""
 
 
 class Queries:
@@ -39,48 +28,43 @@ class Queries:
     def _rows(self, sql: str, **values: object) -> list[Row]:
         return self._db.named(sql, values)
 
-    def roots(self, wanted: Wanted, below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
+    def roots(self, wanted: Wanted, since: int, below: int, depth: int, limit: int) -> tuple[int, list[Row]]:
         """Return roots, the newest first, and where to go on (0: nowhere).
 
         Args:
-            wanted: which.
+            wanted: which, whatever their tags.
+            since: created at that time or later, ms since the epoch.
             below: look at those with a smaller sort only.
             depth: how many roots to look at.
             limit: how many to return at most.
         """
-        last, end = self._floor(wanted, below, depth)
+        last, end = self._floor(since, below, depth)
         found = self._rows(
-            """SELECT sort, id, state, created_on, completed_on, timeout, tags,
+            f"""SELECT sort, id, state, created_on, completed_on, timeout, tags,
                     CASE WHEN length(param) <= :shown THEN param END AS param,
                     CASE WHEN state NOT IN ('PENDING', 'RESOLVED') AND length(value) <= :error THEN value END AS value
-                FROM promises INDEXED BY promises_roots
-                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
-                    AND (:any_state OR state IN (:s0, :s1, :s2)) AND (:any_time OR created_on >= :since)
-                ORDER BY sort DESC LIMIT :limit""",
-            below=below, last=last, limit=limit, shown=SHOWN_PARAM, error=SHOWN_ERROR, **_filter(wanted),
+                FROM {FITTING} ORDER BY sort DESC LIMIT :limit""",
+            below=below, last=last, limit=limit, shown=SHOWN_PARAM, error=SHOWN_ERROR, **_filter(wanted, since),
         )  # fmt: skip
         return (found[-1]["sort"] if len(found) == limit else 0 if end else last), found
 
-    def count(self, wanted: Wanted, below: int, depth: int, limit: int) -> tuple[int, int]:
+    def count(self, wanted: Wanted, since: int, below: int, depth: int, limit: int) -> tuple[int, int]:
         """Return how many roots there are, ``limit`` at most, and where to go on; the arguments are those of roots."""
-        last, end = self._floor(wanted, below, depth)
+        last, end = self._floor(since, below, depth)
         row = self._rows(
-            """SELECT count(*) AS roots FROM (SELECT 1 FROM promises INDEXED BY promises_roots
-                WHERE parent IS NULL AND sort < :below AND sort >= :last AND id LIKE :like ESCAPE '\\'
-                    AND (:any_state OR state IN (:s0, :s1, :s2)) AND (:any_time OR created_on >= :since)
-                LIMIT :limit) fitting""",
-            below=below, last=last, limit=limit, **_filter(wanted),
+            f"SELECT count(*) AS roots FROM (SELECT 1 FROM {FITTING} LIMIT :limit) fitting",
+            below=below, last=last, limit=limit, **_filter(wanted, since),
         )[0]  # fmt: skip
         return (0 if end else last), row["roots"]
 
-    def _floor(self, wanted: Wanted, below: int, depth: int) -> tuple[int, bool]:
+    def _floor(self, since: int, below: int, depth: int) -> tuple[int, bool]:
         """Return the sort of the last of so many roots, and whether all that is wanted is at or above it."""
         floor = self._rows(
             """SELECT sort, created_on FROM promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below
                 ORDER BY sort DESC LIMIT 1 OFFSET :depth""",
             below=below, depth=depth - 1,
         )  # fmt: skip
-        return (floor[0]["sort"], floor[0]["created_on"] < wanted.since) if floor else (0, True)
+        return (floor[0]["sort"], floor[0]["created_on"] < since) if floor else (0, True)
 
     def calls(self, parent: str, limit: int) -> list[Row]:
         """Return what a promise asked for; ``shared``: another had created it before."""
@@ -220,14 +204,8 @@ class Queries:
         return queue
 
 
-def _filter(wanted: Wanted) -> dict[str, object]:
-    states = {f"s{i}": wanted.states[i] if i < len(wanted.states) else None for i in range(3)}
-    return {
-        "like": wanted.like,
-        "any_state": not states["s0"],
-        "any_time": not wanted.since,
-        "since": wanted.since,
-    } | states
+def _filter(wanted: Wanted, since: int) -> dict[str, object]:
+    return {**wanted.values(), "since": since, "any_time": not since}
 
 
 def _range(prefix: str) -> tuple[str, str]:

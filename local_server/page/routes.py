@@ -15,10 +15,10 @@ from local_server.errors import BAD_REQUEST, Refusal
 from local_server.http.exchange import JSON, TEXT, Exchange, LargeBody
 from local_server.page import call_tree, views
 from local_server.page.events import Events
-from local_server.page.queries import Queries, Wanted
+from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
 from local_server.store.database import Row
-from local_server.store.searches import like
+from local_server.store.searches import Wanted
 
 WRITES = ("/ui/remove", "/ui/prune")  # by POST; all else is read
 PAGE = 50  # roots
@@ -137,16 +137,17 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     Raises:
         Refusal: 40000 that names the parameter.
     """
-    wanted, below, text = *_wanted(fields), fields.get("q", "")
+    wanted, since, below = _wanted(fields)
     limit = _number(fields, "limit", PAGE, MOST)
     found: list[views.Node] = []
 
     def look(below: int, limit: int, turn: Turn) -> tuple[int, list[Row]]:
-        return Queries(turn.store.db).roots(wanted, below, SLICE, limit)
+        return Queries(turn.store.db).roots(wanted, since, below, SLICE, limit)
 
     while below and len(found) < limit:
         below, rows = await engine.ask(partial(look, below, limit - len(found)))
         found += [views.root(row) for row in rows]
+    text = fields.get("q")
     exact = await engine.ask(partial(views.no_root, promise_id=text)) if text else None
     return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}
 
@@ -160,11 +161,11 @@ async def count(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     Raises:
         Refusal: 40000 that names the parameter.
     """
-    wanted, below = _wanted(fields)
+    wanted, since, below = _wanted(fields)
     found = 0
 
     def look(below: int, limit: int, turn: Turn) -> tuple[int, int]:
-        return Queries(turn.store.db).count(wanted, below, SLICE, limit)
+        return Queries(turn.store.db).count(wanted, since, below, SLICE, limit)
 
     for _ in range(COUNTED_AMONG // SLICE):
         if below and found < COUNTED:
@@ -173,15 +174,15 @@ async def count(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     return {"count": found, "more": bool(below) or found == COUNTED}
 
 
-def _wanted(fields: dict[str, str]) -> tuple[Wanted, int]:
-    """Return which roots are asked for, and where to begin."""
+def _wanted(fields: dict[str, str]) -> tuple[Wanted, int, int]:
+    """Return which roots are asked for, since when, and where to begin."""
     state, text = fields.get("state", ""), fields.get("q", "")
     if state and state not in STATES:
         raise Refusal(BAD_REQUEST, f"state: found {state!r}; expected one of {', '.join(STATES)}")
     if len(text) > LONGEST:
         raise Refusal(BAD_REQUEST, f"q: found {len(text)} characters; expected at most {LONGEST}")
     since, below = _number(fields, "since", 0, 2**53, least=0), _number(fields, "below", 2**62, 2**62)
-    return Wanted(like(f"*{text}*"), STATES[state] if state else (), since), below
+    return Wanted(f"*{text}*", STATES[state] if state else ()), since, below
 
 
 def _reply(exchange: Exchange, answer: object) -> None:

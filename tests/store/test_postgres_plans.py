@@ -12,8 +12,9 @@ from rules_stage import START, Stage
 from test_store import everything_once, filled
 from wire_client import until
 
-from local_server.page.queries import Queries, Wanted
+from local_server.page.queries import Queries
 from local_server.store import inspection
+from local_server.store.searches import Wanted
 
 ROWS = 20_000
 MOST = 1_000  # rows that a step may read: the page looks at 100 roots, and every tenth promise is one
@@ -30,9 +31,9 @@ EXPLAINED = {
 
 def look(stage: Stage) -> None:
     """Ask all that the page asks."""
-    queries, wanted = Queries(stage.store.db), Wanted("r%", ("PENDING",), START)
-    queries.roots(wanted, 2 * ROWS, 100, 10)
-    queries.count(wanted, 2 * ROWS, 100, 10)
+    queries, wanted = Queries(stage.store.db), Wanted("r*", ("PENDING",))
+    queries.roots(wanted, START, 2 * ROWS, 100, 10)
+    queries.count(wanted, START, 2 * ROWS, 100, 10)
     queries.unfinished("old10", 10, 10)
     queries.calls("old10", 100)
     queries.tasks_of(["r", "old10"], 100)
