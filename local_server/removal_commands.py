@@ -10,7 +10,6 @@ import click
 
 from local_server.terminal import (
     TEXT,
-    Json,
     Server,
     ServerError,
     path_of,
@@ -18,7 +17,7 @@ from local_server.terminal import (
     schedule_line,
     server_option,
 )
-from local_server.tree_lines import STATES, clean, counted, moment
+from local_server.tree_lines import STATES, Json, clean, counted, moment
 
 UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # ms
 NAMED = 5  # ids in a line

@@ -21,13 +21,11 @@ import click
 import msgspec
 
 from local_server.page import readable
-from local_server.tree_lines import LATEST, STATES, Row, clean, duration, moment, promise_line, rows
+from local_server.tree_lines import LATEST, STATES, Json, Row, clean, duration, moment, promise_line, rows
 from local_server.watch import follow
 
 TIMEOUT = 10.0  # seconds for an answer
 OWNED = {"resonate:invoke", "resonate:parent", "resonate:timeout"}  # tags of what the SDK or the clock completes
-
-Json = dict[str, Any]
 
 
 class ServerError(click.ClickException):

@@ -21,32 +21,29 @@ from functools import partial
 from http import HTTPStatus
 from itertools import batched
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
 from urllib.parse import quote, urlencode
 
 import click
 import msgspec
 from msgspec import Struct
 
+from local_server.model import PromiseState
 from local_server.terminal import Server, ServerError, path_of, server_option
-from local_server.tree_lines import clean, counted
+from local_server.tree_lines import DAY, Json, clean, counted
 
 VERSION = 1
-DAY = 86_400_000  # ms
 CALLERS, BATCH = 8, 500
 SHOWN = 10  # differences
 KINDS = {"schedules": "schedule", "promises": "promise"}  # a list of the API, and what a line of the file calls one
 ITS_OWN = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-State = Literal["PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "REJECTED_TIMEDOUT"]
-Json = dict[str, Any]
 
 
 class Promise(Struct):
     """A promise, as the API shows it."""
 
     id: str
-    state: State
+    state: PromiseState
     timeout: int
     param: Json = {}
     value: Json = {}
@@ -270,7 +267,7 @@ class _Import:
         wanted = line.promise or line.schedule
         assert wanted  # noqa: S101 - the others are left out
         try:
-            same = self._promise(line.promise) if line.promise else self._schedule(line.schedule)
+            same = self._promise(wanted) if isinstance(wanted, Promise) else self._schedule(wanted)
         except ServerError as error:
             if error.status not in ITS_OWN:
                 raise
@@ -309,8 +306,7 @@ class _Import:
         early = by_clock and found.completed_on is None  # the clock there is behind; it will come to that
         return early or (found.state, found.value) == (wanted.state, wanted.value)
 
-    def _schedule(self, wanted: Schedule | None) -> bool:
-        assert wanted  # noqa: S101 - see above
+    def _schedule(self, wanted: Schedule) -> bool:
         new = msgspec.to_builtins(wanted)
         key = {"idempotency-key": new.pop("idempotencyKey")}
         path = f"/schedules/{quote(wanted.id, safe='')}"
