@@ -14,7 +14,7 @@ from functools import partial
 from itertools import batched, islice
 from typing import Any
 
-from local_server.api.search import LONGEST
+from local_server.api.search import check_pattern
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.rules import promises, removal
@@ -236,9 +236,7 @@ def _cancel(pending: Iterable[str], turn: Turn) -> None:
 
 async def _roots_of(engine: Engine, pattern: str) -> list[str]:
     """Return the roots of all runs that use a promise which fits a pattern."""
-    if not 0 < len(pattern) <= LONGEST:
-        found = f"found {len(pattern)} characters; expected 1 to {LONGEST}, in which {MARK} stands for any"
-        raise Refusal(BAD_REQUEST, f"id: {found}")
+    check_pattern(pattern)
     roots, seen, after = dict[str, None](), set[str](), ""
     while True:
         matching, ids = await engine.ask(partial(_matching, pattern, after))

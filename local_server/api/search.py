@@ -74,9 +74,7 @@ class Query(Struct, frozen=True):
         if cursor := fields.get("cursor"):
             return cls._from_cursor(table, cursor)
         pattern = fields.get("id", "")
-        if not 0 < len(pattern) <= LONGEST:
-            found = f"found {len(pattern)} characters; expected 1 to {LONGEST}, in which * stands for any"
-            raise Refusal(BAD_REQUEST, f"id: {found}")
+        check_pattern(pattern)
         return cls(table, pattern, STATES[state.lower()] if state else (), tags, int(limit) or PAGE)
 
     @classmethod
@@ -93,6 +91,13 @@ class Query(Struct, frozen=True):
     def cursor(self, below: int) -> str:
         """Return what continues this search below a row."""
         return base64.urlsafe_b64encode(msgspec.json.encode(replace(self, below=below))).decode()
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern for ids that is empty or too long."""
+    if not 0 < len(pattern) <= LONGEST:
+        found = f"found {len(pattern)} characters; expected 1 to {LONGEST}, in which * stands for any"
+        raise Refusal(BAD_REQUEST, f"id: {found}")
 
 
 async def search(engine: Engine, query: Query) -> dict[str, Any]:
