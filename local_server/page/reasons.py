@@ -75,20 +75,17 @@ def by_hand(row: Row, history: list[TaskHistory]) -> bool:
 
 def _tasks(workers: Workers, open_tasks: list[TaskHistory]) -> list[Reason]:
     """Say where the tasks of a promise are; only the first of them can be with a worker."""
-    for task, lost in open_tasks:
-        worker = readable.short(task["recipient"] or task["process"] or "?")
-        found = [_task(workers, task, worker, sum(one["reason"].startswith(DEATH) for one in lost))]
-        if lost:
-            last = lost[-1]
-            who = readable.short(last["recipient"] or "?")
-            found.append(
-                Reason(
-                    f"This is attempt {task['counter']}. The one before was lost by {who}: {last['reason']}, at",
-                    at=last["lost_on"],
-                )
-            )
-        return found
-    return []
+    if not open_tasks:
+        return []
+    task, lost = open_tasks[0]
+    worker = readable.short(task["recipient"] or task["process"] or "?")
+    found = [_task(workers, task, worker, sum(one["reason"].startswith(DEATH) for one in lost))]
+    if lost:
+        last = lost[-1]
+        who = readable.short(last["recipient"] or "?")
+        text = f"This is attempt {task['counter']}. The one before was lost by {who}: {last['reason']}, at"
+        found.append(Reason(text, at=last["lost_on"]))
+    return found
 
 
 def _task(workers: Workers, task: Row, worker: str, deaths: int) -> Reason:
@@ -134,8 +131,8 @@ def _within(workers: Workers, outer: Row | None, history: list[TaskHistory]) -> 
         return [Reason("It runs within the worker of its parent, which is not stored.")]
     if outer["state"] != "PENDING":
         return [Reason("It was left behind: it ran within", [outer["id"]]), Reason("which is completed.")]
-    found = [Reason("It runs within the worker that runs", [outer["id"]])]
     open_tasks = live(history)
+    found = [Reason("It runs within the worker that runs", [outer["id"]]), *_tasks(workers, open_tasks)]
     if any(task["state"] == "CLAIMED" for task, _ in open_tasks):
-        return [*found, *_tasks(workers, open_tasks), Reason(HIDDEN_RETRIES)]
-    return [*found, *_tasks(workers, open_tasks)]
+        found.append(Reason(HIDDEN_RETRIES))
+    return found

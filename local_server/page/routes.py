@@ -146,7 +146,7 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
 
     while below and len(found) < limit:
         below, rows = await engine.ask(partial(look, below, limit - len(found)))
-        found += [views.root(row) for row in rows]
+        found += [views.listed(row) for row in rows]
     text = fields.get("q")
     exact = await engine.ask(partial(views.no_root, promise_id=text)) if text else None
     return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}

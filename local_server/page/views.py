@@ -57,15 +57,10 @@ class Node(Struct, omit_defaults=True):
     runs: list[Run] = []
 
 
-def root(row: Row) -> Node:
-    """Show a promise in the list of roots."""
-    return _node(row)
-
-
 def no_root(turn: Turn, promise_id: str) -> Node | None:
     """Show the promise of that id, unless it is a root."""
     row = Queries(turn.store.db).promise(promise_id)
-    return _node(row) if row and row["parent"] is not None else None
+    return listed(row) if row and row["parent"] is not None else None
 
 
 def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
@@ -146,7 +141,7 @@ def workers(turn: Turn) -> dict[str, Any]:
             }
         )  # fmt: skip
     waiting = [
-        {"address": address, "tasks": count, "since": since, "text": waiting_text(turn.workers, address, count)}
+        {"address": address, "tasks": count, "since": since, "text": _waiting_text(turn.workers, address, count)}
         for address, count, since in queries.waiting(LISTED, COUNTED)
     ]
     waiting += [
@@ -177,7 +172,7 @@ def _deadly_text(turn: Turn, task: Row) -> str:
     )
 
 
-def waiting_text(workers: Workers, queue: str, count: int) -> str:
+def _waiting_text(workers: Workers, queue: str, count: int) -> str:
     """Say what waits, and why."""
     what = f"{count if count < COUNTED else f'{COUNTED} or more'} task{'' if count == 1 else 's'}"
     verb = "waits" if count == 1 else "wait"
@@ -202,7 +197,8 @@ def _why(workers: Workers, queue: str) -> str:
     return f"{readable.short(f'{address.group}/{address.member}')} is {'busy' if here else 'away'}"
 
 
-def _node(row: Row) -> Node:
+def listed(row: Row) -> Node:
+    """Show a promise as it stands in a list."""
     func, args = readable.call(row["param"])
     kind, (result, error) = readable.kind(row["tags"]), readable.outcome(row["state"], row["value"])
     return Node(
@@ -224,7 +220,7 @@ def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str
 
 def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
     """Show a promise with its runs, and where it is."""
-    node = _node(row)
+    node = listed(row)
     for task, lost in history:
         for claim in lost:
             if claim["claimed_on"] is not None:

@@ -65,9 +65,16 @@ def schema() -> str:
 
 def tables() -> dict[str, str]:
     """Return the columns of each table of a new database, in alphabetical order and with blanks between."""
+    with _new() as db:
+        return dict(db.execute(TABLES))
+
+
+@contextmanager
+def _new() -> Iterator[sqlite3.Connection]:
+    """Open a new database in memory."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(schema())
-        return dict(db.execute(TABLES))
+        yield db
 
 
 def log_of(path: Path) -> Path:
@@ -168,7 +175,9 @@ def check_shape(path: Path, db: sqlite3.Connection) -> None:
     Raises:
         StoreError: they differ.
     """
-    found, ours = shape(db), _our_shape()
+    found = shape(db)
+    with _new() as new:
+        ours = shape(new)
     if found != ours:
         missing, foreign = min(ours - found, default="no more"), min(found - ours, default="no less")
         raise StoreError(f"{path}: found tables that are not ours: {foreign}; expected {missing}")
@@ -192,15 +201,6 @@ def _version(path: Path, db: sqlite3.Connection) -> int | None:
     if found == VERSION:
         check_shape(path, db)
     return found
-
-
-def _our_shape() -> set[str]:
-    db = sqlite3.connect(":memory:")
-    try:
-        db.executescript(schema())
-        return shape(db)
-    finally:
-        db.close()
 
 
 def _damaged(path: Path, what: str) -> StoreError:
