@@ -3,14 +3,29 @@
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import requests
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from local_server.testing import Child, LocalServer
 
 Start = Callable[..., Child]
 Insert = Callable[[Iterator[tuple[str, str, str | None]]], None]
+
+
+@contextmanager
+def opened(chromium: Browser, server: LocalServer) -> Iterator[Page]:
+    """Open the page of a server in a fresh profile; a script that fails, or breaks the policy, fails the test."""
+    context = chromium.new_context(viewport={"width": 1360, "height": 800})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+    page.goto(server.url)
+    yield page
+    context.close()
+    assert not faults
 
 
 def create(

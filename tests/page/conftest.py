@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_stage import Insert
+from page_stage import Insert, opened
 from playwright.sync_api import Browser, Page, expect
 
 from local_server.store.store import Store
@@ -16,16 +16,9 @@ expect.set_options(timeout=15_000)  # ms; nothing here takes that long, but the 
 
 @pytest.fixture
 def page(chromium: Browser, server: LocalServer) -> Iterator[Page]:
-    """The page of the test's server in a fresh profile; a script that fails, or breaks the policy, fails the test."""
-    context = chromium.new_context(viewport={"width": 1360, "height": 800})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-    page.goto(server.url)
-    yield page
-    context.close()
-    assert not faults
+    """The page of the test's server."""
+    with opened(chromium, server) as page:
+        yield page
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """What the server answers for the page: strict headers, nothing from elsewhere, and only to those who may ask."""
 
-from pathlib import Path
-
 import pytest
 import requests
 
 from local_server.testing import Child, LocalServer
+
+
+@pytest.fixture(scope="module")
+def server(memory_server: LocalServer) -> LocalServer:
+    """One for all tests here, none of which stores anything."""
+    return memory_server
 
 
 def test_nothing_comes_from_elsewhere_and_every_answer_is_strict(server: LocalServer) -> None:
@@ -34,16 +38,14 @@ def test_nothing_comes_from_elsewhere_and_every_answer_is_strict(server: LocalSe
     assert text.count("http://") == text.count("http://www.w3.org/")  # namespaces of SVG
 
 
-def test_rules_for_who_may_ask_hold_for_the_page(server: LocalServer, tmp_path: Path, children: list[Child]) -> None:
+def test_rules_for_who_may_ask_hold_for_the_page(server: LocalServer, children: list[Child]) -> None:
     for path in ("", "ui/roots", "ui/main.js", "ui/events"):
         assert requests.get(f"{server.url}/{path}", headers={"Host": "evil.example"}, timeout=10).status_code == 403
         assert (
             requests.get(f"{server.url}/{path}", headers={"Origin": "http://evil.example"}, timeout=10).status_code
             == 403
         )
-    folder = tmp_path / "guarded"
-    folder.mkdir()
-    guarded = LocalServer(folder, env={"RESONATE_USERNAME": "u", "RESONATE_PASSWORD": "p"})
+    guarded = LocalServer(None, env={"RESONATE_USERNAME": "u", "RESONATE_PASSWORD": "p"})
     children.append(guarded.child)
     for path in ("", "ui/roots", "ui/events"):
         assert requests.get(f"{guarded.url}/{path}", timeout=10).status_code == 401

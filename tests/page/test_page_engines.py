@@ -2,18 +2,14 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
 
 import pytest
-from wire_client import Wire, ended_well
-
-from local_server.testing import LocalServer
+from wire_client import Wire
 
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
-def memory_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    where = None if request.param == "SQLite" else request.getfixturevalue("postgres").create()
-    yield from ended_well(LocalServer(where), request)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_the_list_is_searched_filtered_and_counted(wire: Wire) -> None:

@@ -1,10 +1,13 @@
 """How the page writes durations, places on the axis, and JSON; and that a terminal writes durations the same way."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from page_stage import opened
+from playwright.sync_api import Browser, Page
 
+from local_server.testing import LocalServer
 from local_server.tree_lines import duration
 
 S, M, H, D = 1_000, 60_000, 3_600_000, 86_400_000
@@ -24,6 +27,13 @@ TICKS = [
 ]  # fmt: skip
 GROUPED = [(0, "0"), (999, "999"), (1_000, "1,000"), (65_536, "65,536"), (1_234_567, "1,234,567")]
 AGO = [(0, "now"), (S, "1 s ago"), (59_999, "59 s ago"), (M, "1 m ago"), (H, "1 h ago"), (30 * D, "30 d ago")]
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Browser, memory_server: LocalServer) -> Iterator[Page]:
+    """One for all tests here, none of which changes it."""
+    with opened(chromium, memory_server) as page:
+        yield page
 
 
 @pytest.mark.parametrize(("ms", "text"), DURATIONS)
