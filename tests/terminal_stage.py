@@ -8,6 +8,7 @@ import subprocess
 import termios
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from demo.stage import ROOT
@@ -23,6 +24,8 @@ class Terminal:
     ) -> None:
         """Start it; a terminal of 0 lines and columns is one that does not know its size."""
         self.output = ""
+        self._ended = False  # and all that it said is there
+        self._came = threading.Condition()
         self._keys, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         # The first process of a session owns the terminal that it opens: hence the shell, which becomes the command.
@@ -37,21 +40,30 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        try:
-            raw = b""
-            while chunk := os.read(self._keys, 65536):
-                raw += chunk
-                self.output = raw.decode(errors="ignore")
-        except OSError:
-            pass  # how Linux reports that the last process has left the terminal
+        raw, chunk = b"", b" "
+        while chunk:
+            try:
+                chunk = os.read(self._keys, 65536)
+            except OSError:  # how Linux reports that the last process has left the terminal
+                chunk = b""
+            raw += chunk
+            with self._came:
+                self.output, self._ended = raw.decode(errors="ignore"), not chunk
+                self._came.notify_all()
         os.close(self._keys)
 
     def wait_for(self, text: str) -> None:
+        """Wait until it has printed something."""
+        self.until(lambda: text in self.output)
+
+    def until[Found](self, look: Callable[[], Found]) -> Found:
+        """Return what is found in its output; look again whenever it has printed more."""
         deadline = time.monotonic() + DEADLINE
-        while text not in self.output:
-            assert self._reader.is_alive(), self.output
-            assert time.monotonic() < deadline, self.output
-            self._reader.join(0.1)
+        with self._came:
+            while not (found := look()):
+                assert not self._ended, self.output
+                assert self._came.wait(deadline - time.monotonic()), self.output
+            return found
 
     def type(self, text: str) -> None:
         """Type something."""
@@ -64,6 +76,5 @@ class Terminal:
 
     def press_ctrl_c(self) -> int:
         """Press it, and return the exit status of the command."""
-        os.write(self._keys, b"\x03")
-        self._reader.join(DEADLINE)
-        return self.process.wait(DEADLINE)
+        self.type("\x03")
+        return self.wait()

@@ -1,26 +1,18 @@
 """The prompt as a person uses it: in a terminal, line by line, with Ctrl-C, Ctrl-D and a crash."""
 
-import fcntl
-import os
-import pty
 import re
 import signal
-import struct
-import subprocess
 import sys
-import termios
-import threading
-import time
 from collections.abc import Callable
 from typing import cast
 
 import pytest
 from calculator_stage import Start, workers
+from terminal_stage import Terminal
 
 from calculator.client import Progress
 from calculator.prompt import Status, interrupted, leave_the_run
-from demo.stage import ROOT
-from local_server.testing import START_DEADLINE, Child, LocalServer
+from local_server.testing import Child, LocalServer
 
 ENTER, CTRL_C, CTRL_D, UP = "\r", "\x03", "\x04", "\x1b[A"
 RUN = r"run ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
@@ -28,94 +20,53 @@ PROMPT = r"❯\s*$"  # noqa: RUF001 - the published example's
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|[\r\b]")
 
 
-class Terminal:
-    """A calculator in a pseudo-terminal of its own, which turns Ctrl-C into SIGINT as any terminal does."""
+class Prompt(Terminal):
+    """The prompt in a terminal; what it prints is read without what only moves the cursor."""
 
-    def __init__(self, name: str, env: dict[str, str]) -> None:
-        self.name = name
-        self._keys, end = pty.openpty()
-        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self._process = subprocess.Popen(
-            # A session's first process owns the terminal that it opens: hence the shell, which becomes the calculator.
-            [
-                "/bin/sh",
-                "-c",
-                'exec "$@" <"$0" >"$0" 2>&1',
-                os.ttyname(end),
-                sys.executable,
-                "-m",
-                "calculator.calculator",
-            ],
-            stdin=end,
-            env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **env},
-            cwd=ROOT,
-            start_new_session=True,
-        )
-        os.close(end)
-        self.output, self._seen = "", 0
-        self._came = threading.Condition()
-        threading.Thread(target=self._read, name=f"terminal of {name}", daemon=True).start()
+    name = "prompt"
 
-    def _read(self) -> None:
-        raw = b""
-        try:
-            while chunk := os.read(self._keys, 65536):
-                raw += chunk
-                with self._came:
-                    self.output = CONTROL.sub("", raw.decode(errors="ignore"))
-                    self._came.notify_all()
-        except OSError:
-            pass  # how Linux reports that the last process has left the terminal
+    def __init__(self, env: dict[str, str]) -> None:
+        argv = [sys.executable, "-m", "calculator.calculator"]
+        super().__init__(argv, {"PROMPT_TOOLKIT_NO_CPR": "1", **env}, lines=24, columns=100)
+        self._seen = 0
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
-
-    def keys(self, text: str) -> None:
-        os.write(self._keys, text.encode())
+        return self.process.poll() is None
 
     def line(self, text: str) -> None:
         """Type a line when the prompt asks for one."""
         self.sees(PROMPT)
-        self.keys(text + ENTER)
+        self.type(text + ENTER)
 
     def sees(self, pattern: str) -> re.Match[str]:
         """Wait until what came since the last match matches."""
-        deadline = time.monotonic() + START_DEADLINE
-        with self._came:
-            while not (match := re.compile(pattern).search(self.output, self._seen)):
-                assert self.running, f"ended before {pattern!r}"
-                assert self._came.wait(deadline - time.monotonic()), f"{pattern!r} did not come"
-            self._seen = match.end()
-            return match
+        match = self.until(lambda: re.compile(pattern).search(CONTROL.sub("", self.output), self._seen))
+        self._seen = match.end()
+        return match
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def wait(self) -> int:
-        return self._process.wait(START_DEADLINE)
+        self.process.kill()
+        self.wait()
 
 
 @pytest.fixture
-def prompt(server: LocalServer, children: list[Child]) -> Callable[[], Terminal]:
+def prompt(server: LocalServer, children: list[Child]) -> Callable[[], Prompt]:
     """Open a terminal with a prompt in it."""
 
-    def prompt() -> Terminal:
-        terminal = Terminal("prompt", server.env)
+    def prompt() -> Prompt:
+        terminal = Prompt(server.env)
         children.append(cast("Child", terminal))  # a child as far as that fixture goes
         return terminal
 
     return prompt
 
 
-def test_each_line_is_answered_and_a_bad_one_shows_where_it_is_bad(
-    prompt: Callable[[], Terminal], start: Start
-) -> None:
+def test_each_line_is_answered_and_a_bad_one_shows_where_it_is_bad(prompt: Callable[[], Prompt], start: Start) -> None:
     workers(start, "exp/lhs", "exp/rhs", "ops/1")
     terminal = prompt()
     terminal.line("attach")
@@ -136,7 +87,7 @@ def test_each_line_is_answered_and_a_bad_one_shows_where_it_is_bad(
     assert terminal.wait() == 0
 
 
-def test_the_arrow_brings_a_line_back_and_ctrl_d_leaves(prompt: Callable[[], Terminal], start: Start) -> None:
+def test_the_arrow_brings_a_line_back_and_ctrl_d_leaves(prompt: Callable[[], Prompt], start: Start) -> None:
     workers(start, "exp/lhs", "ops/1")
     terminal = prompt()
     terminal.line("20 + 2")
@@ -147,14 +98,14 @@ def test_the_arrow_brings_a_line_back_and_ctrl_d_leaves(prompt: Callable[[], Ter
     terminal.sees("= 40\n")
     assert first != second
     terminal.sees(PROMPT)
-    terminal.keys("99" + CTRL_C)  # nothing runs: it only drops the line
+    terminal.type("99" + CTRL_C)  # nothing runs: it only drops the line
     terminal.sees(PROMPT)
-    terminal.keys(CTRL_D)
+    terminal.type(CTRL_D)
     assert terminal.wait() == 0
 
 
 def test_missing_groups_are_named_and_a_run_left_by_ctrl_c_can_be_come_back_to(
-    prompt: Callable[[], Terminal], start: Start
+    prompt: Callable[[], Prompt], start: Start
 ) -> None:
     terminal = prompt()
     terminal.line("6 * (3 + 4)")
@@ -164,7 +115,7 @@ def test_missing_groups_are_named_and_a_run_left_by_ctrl_c_can_be_come_back_to(
     workers(start, "exp/lhs")
     terminal.sees("3 of 7 parts are done, 3 are under way, 1 is to come")
     terminal.sees("nothing from group ops for 3 s, parts waiting for it: 1; .*GRP=ops")
-    terminal.keys(CTRL_C)
+    terminal.type(CTRL_C)
     terminal.sees(f"left; to come back to the run: attach {run}")
     terminal.line("attach nowhere")
     terminal.sees("cannot find the run 'nowhere'")
@@ -177,7 +128,7 @@ def test_missing_groups_are_named_and_a_run_left_by_ctrl_c_can_be_come_back_to(
 
 
 def test_a_run_outlives_its_prompt_and_the_next_prompt_comes_back_to_it(
-    prompt: Callable[[], Terminal], start: Start
+    prompt: Callable[[], Prompt], start: Start
 ) -> None:
     (ops,) = workers(start, "ops/1", delay=2)
     workers(start, "exp/lhs", "exp/rhs")
