@@ -91,7 +91,7 @@ def server(resonate_server_process: LocalServer) -> LocalServer:
 @pytest.fixture
 def start(server: LocalServer, children: list[Child]) -> Callable[..., Child]:
     """Start a process of the test's own."""
-    return starter(server, children)
+    return starter(children, server)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def cluster(children: list[Child]) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def start_shared(memory_server: LocalServer, request: pytest.FixtureRequest) -> Iterator[Callable[..., Child]]:
     """Start a process for all tests of a module, none of which ends it."""
-    yield starter(memory_server, request.node.children)
+    yield starter(request.node.children, memory_server)
     for child in request.node.children:
         if child is not memory_server.child:  # which has to end well, after them
             child.kill()

@@ -29,13 +29,13 @@ def ended_well(local: LocalServer, request: pytest.FixtureRequest) -> Iterator[L
     assert (status, faults) == (0, 0), local.child.output
 
 
-def starter(server: AnyServer, children: list[Child]) -> Callable[..., Child]:
-    """Return what starts ``python *argv`` under a name, led to the server by its environment."""
+def starter(children: list[Child], server: AnyServer | None = None) -> Callable[..., Child]:
+    """Return what starts ``python *argv`` under a name, led to a server by its environment if one is given."""
 
-    def start(name: str, *argv: str | Path, env: dict[str, str] | None = None) -> Child:
-        child = Child.python(name, *argv, env={**server.env, **(env or {})})
-        children.append(child)
-        return child
+    def start(name: str, *argv: str | Path, env: Mapping[str, str] | None = None, **options: Any) -> Child:
+        led = {**(server.env if server else {}), **(env or {})}
+        children.append(Child.python(name, *argv, env=led, **options))
+        return children[-1]
 
     return start
 

@@ -1,7 +1,6 @@
 """A run beside which something happens to PostgreSQL: a factorial, and promises of which each answer is remembered."""
 
 import math
-from collections.abc import Callable
 from itertools import count
 
 import requests
@@ -20,7 +19,7 @@ class Run:
     def __init__(self, server: AnyServer, children: list[Child]) -> None:
         self._server, self._numbers = server, count()
         self.answers: dict[str, int] = {}  # of each promise that was answered: the status
-        start = starter(server, children)
+        start = starter(children, server)
         self._workers = [start(name, "factorial_worker.py", "--id", name, "--delay", "0.05") for name in ("w1", "w2")]
         for worker in self._workers:
             worker.wait_for("is ready")
@@ -45,13 +44,3 @@ class Run:
         for name, status in self.answers.items():
             stored = requests.get(f"{self._server.url}/promises/{name}", timeout=30).status_code == 200
             assert stored == (status == 201), (name, status)
-
-
-def started(children: list[Child]) -> Callable[..., Child]:
-    """Return what starts a process of the test."""
-
-    def start(name: str, *argv: str) -> Child:
-        children.append(Child.python(name, *argv))
-        return children[-1]
-
-    return start

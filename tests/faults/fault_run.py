@@ -20,6 +20,7 @@ from fault_plan import Fault
 from fault_stage import call
 from msgspec import Raw, Struct
 from msgspec import json as msgspec_json
+from wire_client import starter
 
 from local_server.testing import Child, LocalServer
 from local_server.testing.server import AnyServer
@@ -153,13 +154,7 @@ class FaultRun:
 
     def __init__(self, children: list[Child]) -> None:
         """Start what serves."""
-
-        def start(name: str, *argv: str | Path, **options: Any) -> Child:
-            child = Child.python(name, *argv, **options)
-            children.append(child)
-            return child
-
-        self.children, self._start, self._over = children, start, threading.Event()
+        self.children, self._start, self._over = children, starter(children), threading.Event()
         self.roles = dict[str, Role]()
         self._serve()
         self.promises = Promises(self.server)

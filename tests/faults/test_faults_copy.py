@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fault_database import Run, started
+from fault_database import Run
 from fault_postgres import Pair
 from postgres_stage import Cluster
-from wire_client import until
+from wire_client import starter, until
 
 from local_server.testing import Child, held_port
 from local_server.testing.postgres import OWNER
@@ -74,7 +74,7 @@ def copied(cluster: Cluster, children: list[Child], ports: list[int]) -> Iterato
 @pytest.fixture
 def server(ports: list[int], children: list[Child]) -> Pair:
     """Two servers on the same ports, neither of which has been started."""
-    return Pair([str(port) for port in ports[2:]], started(children))
+    return Pair([str(port) for port in ports[2:]], starter(children))
 
 
 def test_the_first_database_is_killed_and_its_copy_has_all_that_was_answered_and_the_run_goes_on(

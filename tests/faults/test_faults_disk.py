@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 from disk_stage import UNSTORED
-from fault_database import Run, started
+from fault_database import Run
 from fault_postgres import Pair
 from postgres_stage import Cluster, Disk
-from wire_client import until
+from wire_client import starter, until
 
 from local_server.testing import Child, LocalServer, held_port
 
@@ -67,7 +67,7 @@ def test_a_log_that_cannot_grow_ends_postgresql_and_the_run_goes_on_when_it_is_b
         for path in log.rglob("*"):
             shutil.chown(path, log.owner())
         restart(cluster, children)
-        server = Pair([str(api), str(poll)], started(children))
+        server = Pair([str(api), str(poll)], starter(children))
         child = server.start("server", url)
         child.wait_for("is ready")
         run = Run(server, children)

@@ -1,6 +1,5 @@
 """Two servers of one database of PostgreSQL: one serves, the other stands by, whatever is killed, stopped or cut."""
 
-import math
 import re
 import signal
 import threading
@@ -11,6 +10,7 @@ from contextlib import closing
 
 import pytest
 import requests
+from fault_database import Run
 from fault_postgres import Pair
 from fault_stage import assert_running
 from postgres_stage import Cluster
@@ -41,12 +41,7 @@ def other_ports() -> Iterator[list[str]]:
 @pytest.fixture
 def new(children: list[Child]) -> Callable[..., Child]:
     """Start a process of the test."""
-
-    def start(name: str, *argv: str, **options: object) -> Child:
-        children.append(Child.python(name, *argv, **options))
-        return children[-1]
-
-    return start
+    return starter(children)
 
 
 def two(new: Callable[..., Child], ports: list[str], others: list[str], url: str) -> tuple[Pair, Child, Pair, Child]:
@@ -75,32 +70,14 @@ def answers(server: AnyServer) -> bool:
         return False
 
 
-def factorial(server: AnyServer, children: list[Child], n: int) -> tuple[list[Child], Child]:
-    """Start two workers, and a client that asks for a factorial of them; return them when a third of it is done."""
-    start = starter(server, children)
-    workers = [start(name, "factorial_worker.py", "--id", name, "--delay", "0.05") for name in ("w1", "w2")]
-    for worker in workers:
-        worker.wait_for("is ready")
-    client = start("client", "factorial_client.py", str(n))
-    until(lambda: sum(worker.count("Calculating") for worker in workers) > n // 3)
-    return workers, client
-
-
-def assert_result(workers: list[Child], client: Child, n: int) -> None:
-    """Check that nothing came of the faults but time."""
-    assert client.wait(60) == 0
-    assert client.lines[-1] == f"Result: {math.factorial(n)}"
-    assert_running(workers)
-
-
 def test_kill_9_of_the_server_that_serves_and_the_other_one_goes_on(
     postgres: Cluster, ports: list[str], new: Callable[..., Child], children: list[Child]
 ) -> None:
     server, serves, _, stands_by = two(new, ports, ports, postgres.create())
-    workers, client = factorial(server, children, 30)
+    run = Run(server, children)
     serves.kill()
     assert wait_until_served(server) < TAKES_OVER_WITHIN
-    assert_result(workers, client, 30)
+    run.ends_right()
     back = server.start("first", stands_by.lines[-1].rpartition("data ")[2])  # the ready line names the database
     back.wait_for(f" pid {stands_by.pid} on .* serves")
     assert stands_by.stop() == 0  # a planned change
@@ -113,7 +90,7 @@ def test_postgresql_ends_and_comes_back_and_the_run_goes_on(
     cluster: Cluster, ports: list[str], new: Callable[..., Child], children: list[Child]
 ) -> None:
     server, serves, _, stands_by = two(new, ports, ports, cluster.create())
-    workers, client = factorial(server, children, 30)
+    run = Run(server, children)
     cluster.crash()
     for each in (serves, stands_by):
         each.wait_for("this server waits for it")
@@ -121,7 +98,7 @@ def test_postgresql_ends_and_comes_back_and_the_run_goes_on(
         requests.get(server.url, timeout=5)
     cluster.start()
     children.append(cluster.child)
-    assert_result(workers, client, 30)
+    run.ends_right()
     assert_running([serves, stands_by])
 
 

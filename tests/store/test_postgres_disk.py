@@ -6,12 +6,11 @@ written, as on such a disk. Real ones are in tests/faults/test_faults_disk.py.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import pytest
 from disk_stage import ANY, HOLDING, OPERATIONS, UNSTORED, Client, Started, Steps, loses_nothing
 from postgres_stage import Cluster
-from wire_client import until
+from wire_client import starter, until
 
 from local_server.testing import Child, LocalServer
 
@@ -43,12 +42,7 @@ def url(postgres: Cluster) -> str:
 @pytest.fixture
 def server(url: str, children: list[Child]) -> LocalServer:
     """A server on it."""
-
-    def begin(*argv: str, **options: Any) -> Child:
-        children.append(Child.python(*argv, **options))
-        return children[-1]
-
-    return LocalServer(url, start=begin)
+    return LocalServer(url, start=starter(children))
 
 
 @pytest.fixture
