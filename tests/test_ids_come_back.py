@@ -3,11 +3,14 @@
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 
+import command_stage
 import pytest
 import requests
 from async_rpc_stage import Stage
 from calculator_stage import COMMAND, answer, workers
+from command_stage import Told
 from wire_client import until
 
 from local_server.testing import Child, LocalServer
@@ -17,15 +20,9 @@ SINCE = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 @pytest.fixture
-def command(start: Start) -> Callable[..., Child]:
+def command(server: LocalServer) -> Callable[..., Told]:
     """Run a command of the server to its end."""
-
-    def command(*words: str, status: int = 0) -> Child:
-        child = start("command", "-m", "local_server", *words)
-        assert child.wait() == status, child.output
-        return child
-
-    return command
+    return partial(command_stage.run, env=server.env)
 
 
 def worker(start: Start, *options: str) -> Child:
@@ -46,7 +43,7 @@ def states(server: LocalServer, pattern: str) -> dict[str, str]:
 
 
 def test_what_was_canceled_fails_with_a_way_out_and_is_computed_again_once_deleted(
-    server: LocalServer, start: Start, command: Callable[..., Child]
+    server: LocalServer, start: Start, command: Callable[..., Told]
 ) -> None:
     first = start("client", "factorial_client.py", "60")
     until(lambda: "factorial-60" in states(server, "factorial-*"))
@@ -73,7 +70,7 @@ def test_what_was_canceled_fails_with_a_way_out_and_is_computed_again_once_delet
 
 
 def test_what_a_worker_has_in_hand_is_deleted_when_it_is_done_and_the_worker_lives_on(
-    start: Start, command: Callable[..., Child]
+    start: Start, command: Callable[..., Told]
 ) -> None:
     slow = worker(start, "--delay", "1")
     first = start("client", "factorial_client.py", "3")
@@ -93,7 +90,7 @@ def test_what_a_worker_has_in_hand_is_deleted_when_it_is_done_and_the_worker_liv
 
 
 def test_in_a_pipe_nothing_is_deleted_or_canceled_without_yes(
-    server: LocalServer, start: Start, command: Callable[..., Child]
+    server: LocalServer, command: Callable[..., Told]
 ) -> None:
     requests.post(f"{server.url}/promises", json={"id": "a", "timeout": 2**50}, timeout=10).raise_for_status()
     refused = "Error: no terminal to ask on: add --yes to go on without a question"
@@ -106,7 +103,6 @@ def test_in_a_pipe_nothing_is_deleted_or_canceled_without_yes(
     assert command("prune", "--older-than", "0s", "--yes").output == "deleted 1 promise"
     assert command("delete", "a*", "--yes", status=1).output == "a*: no promise has such an id"
     assert "found '30'; expected a number with d, h, m or s" in command("prune", "--older-than", "30", status=2).output
-    assert start  # the fixture ends what it has started
 
 
 def test_a_canceled_calculation_says_that_it_stays_and_what_to_do(server: LocalServer, start: Start) -> None:
@@ -126,7 +122,7 @@ def test_a_canceled_calculation_says_that_it_stays_and_what_to_do(server: LocalS
         )
 
 
-def test_a_deleted_calculation_is_done_again_by_the_same_workers(start: Start, command: Callable[..., Child]) -> None:
+def test_a_deleted_calculation_is_done_again_by_the_same_workers(start: Start, command: Callable[..., Told]) -> None:
     _, operator = workers(start, "exp/lhs", "ops/1")
     for times in (1, 2, 3):
         assert answer(start, "(1 + 2) * 3") == "9"
@@ -135,7 +131,7 @@ def test_a_deleted_calculation_is_done_again_by_the_same_workers(start: Start, c
 
 
 def test_a_deleted_request_is_answered_anew_by_the_same_gateway_and_services(
-    server: LocalServer, start: Start, command: Callable[..., Child]
+    server: LocalServer, start: Start, command: Callable[..., Told]
 ) -> None:
     with Stage(server, start) as stage:
         stage.gateway()

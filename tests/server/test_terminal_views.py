@@ -1,4 +1,4 @@
-"""``local-server tree | promises | workers | schedules | cancel``, run as people run them, against a real server."""
+"""``local-server tree | promises | workers | schedules | cancel``, against a real server; some in a terminal."""
 
 import json
 import re
@@ -7,19 +7,22 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import command_stage
 import pytest
 import requests
 from click.testing import CliRunner
+from command_stage import Told
 from terminal_stage import Terminal
 from wire_client import until
 
 from local_server.cli import main
 from local_server.testing import Child, LocalServer
 
-Run = Callable[..., Child]
+Run = Callable[..., Told]
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +32,9 @@ def server(memory_server: LocalServer) -> LocalServer:
 
 
 @pytest.fixture
-def run(start: Callable[..., Child]) -> Run:
+def run(server: LocalServer) -> Run:
     """Run a command to its end; ``status`` is what it must exit with."""
-
-    def run(*words: str, status: int = 0) -> Child:
-        child = start("local-server", "-m", "local_server", *words)
-        assert child.wait() == status, child.output
-        return child
-
-    return run
+    return partial(command_stage.run, env=server.env)
 
 
 @pytest.fixture

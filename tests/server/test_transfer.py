@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from command_stage import run
 from postgres_stage import Cluster
 from wire_client import FAR, Wire, until
 
 from local_server.terminal import Server, path_of
 from local_server.testing import Child, LocalServer
 
-Run = Callable[..., Child]
 ODD = ["a/b?c=d#e%41+ f", "日本 ü", "..", ".", "'\";--", "\\*%_", "callback/x", "x" * 300]
 INVOKE = {"resonate:invoke": "poll://any@nobody"}
 TIMER = {"resonate:timeout": "true"}
@@ -42,19 +42,6 @@ def source(start: Callable[..., LocalServer]) -> Iterator[Wire]:
     wire = Wire(start())
     yield wire
     wire.close()
-
-
-@pytest.fixture
-def run(children: list[Child]) -> Run:
-    """Run a command to its end; ``status`` is what it must exit with."""
-
-    def run(*words: str | Path, status: int = 0) -> Child:
-        child = Child.python("transfer", "-m", "local_server", *words)
-        children.append(child)
-        assert child.wait() == status, child.output
-        return child
-
-    return run
 
 
 def create(wire: Wire, promise_id: str, timeout: int = FAR, key: str | None = None, **tags: str) -> None:
@@ -105,7 +92,7 @@ def stored(wire: Wire, *left_out: str) -> dict[str, dict[str, Any]]:
 
 
 def test_all_that_a_server_holds_arrives_on_either_engine_and_a_second_import_changes_nothing(
-    source: Wire, start: Callable[..., LocalServer], run: Run, tmp_path: Path, postgres: Cluster
+    source: Wire, start: Callable[..., LocalServer], tmp_path: Path, postgres: Cluster
 ) -> None:
     fill(source)
     server, file = source.url, tmp_path / "first"
@@ -131,7 +118,7 @@ def test_all_that_a_server_holds_arrives_on_either_engine_and_a_second_import_ch
 
 
 def test_what_has_finished_does_not_run_again_and_what_has_not_goes_on(
-    start: Callable[..., LocalServer], run: Run, tmp_path: Path, children: list[Child]
+    start: Callable[..., LocalServer], tmp_path: Path, children: list[Child]
 ) -> None:
     def worker(server: LocalServer, name: str, *options: str) -> Child:
         child = Child.python(name, "factorial_worker.py", "--id", name, *options, env=server.env)
@@ -163,7 +150,7 @@ def test_what_has_finished_does_not_run_again_and_what_has_not_goes_on(
     assert again.lines[-1] == f"Result: {math.factorial(12)}"
 
 
-def test_an_export_that_was_ended_goes_on_with_the_next_page(source: Wire, run: Run, tmp_path: Path) -> None:
+def test_an_export_that_was_ended_goes_on_with_the_next_page(source: Wire, tmp_path: Path) -> None:
     for number in range(250):
         create(source, f"p{number}")
     file = tmp_path / "file"
@@ -180,7 +167,7 @@ def test_an_export_that_was_ended_goes_on_with_the_next_page(source: Wire, run: 
 
 
 def test_an_import_that_was_killed_is_completed_by_the_next(
-    source: Wire, start: Callable[..., LocalServer], run: Run, tmp_path: Path, children: list[Child]
+    source: Wire, start: Callable[..., LocalServer], tmp_path: Path, children: list[Child]
 ) -> None:
     for number in range(600):
         create(source, f"p{number}", **INVOKE)
@@ -202,7 +189,7 @@ def test_an_import_that_was_killed_is_completed_by_the_next(
     other.close()
 
 
-def test_one_is_not_told_as_several(source: Wire, start: Callable[..., LocalServer], run: Run, tmp_path: Path) -> None:
+def test_one_is_not_told_as_several(source: Wire, start: Callable[..., LocalServer], tmp_path: Path) -> None:
     other = Wire(start())
     for wire, tags in ((source, {}), (other, {"other": "tag"})):
         create(wire, "p", **tags)
@@ -218,7 +205,7 @@ def test_one_is_not_told_as_several(source: Wire, start: Callable[..., LocalServ
 
 
 def test_what_another_server_holds_under_the_same_id_stays_and_is_named(
-    source: Wire, start: Callable[..., LocalServer], run: Run, tmp_path: Path
+    source: Wire, start: Callable[..., LocalServer], tmp_path: Path
 ) -> None:
     other = Wire(start())
     for name in ("same", "value", "pending", "mine"):
@@ -251,19 +238,19 @@ def test_what_another_server_holds_under_the_same_id_stays_and_is_named(
     ],
 )  # fmt: skip
 def test_what_is_no_export_is_refused_in_one_line_and_left_as_it_is(
-    source: Wire, run: Run, tmp_path: Path, text: bytes, line: str
+    wire: Wire, tmp_path: Path, text: bytes, line: str
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(text)
-    assert line in run("import", file, "--server", source.url, status=1).lines[-1]
+    assert line in run("import", file, "--server", wire.url, status=1).lines[-1]
     if text and b"end" not in text:
-        run("export", file, "--server", source.url, status=1)
+        run("export", file, "--server", wire.url, status=1)
         assert file.read_bytes() == text
-    assert source.get("/promises?id=*").json()["promises"] == []
+    assert wire.get("/promises?id=*").json()["promises"] == []
 
 
 def test_a_full_disk_is_told_in_one_line_and_the_same_export_goes_on(
-    source: Wire, run: Run, tmp_path: Path, children: list[Child]
+    source: Wire, tmp_path: Path, children: list[Child]
 ) -> None:
     for number in range(250):
         create(source, f"p{number}")
@@ -277,13 +264,17 @@ def test_a_full_disk_is_told_in_one_line_and_the_same_export_goes_on(
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
-def test_in_a_pipe_or_a_device_one_cannot_go_back(source: Wire, run: Run, command: str) -> None:
-    line = run(command, "/dev/stdin", "--server", source.url, status=1).lines[-1]
-    assert line == "Error: /dev/stdin: found a pipe or a device; expected a file, in which one can go back"
+def test_in_a_pipe_or_a_device_one_cannot_go_back(
+    memory_server: LocalServer, children: list[Child], command: str
+) -> None:
+    child = Child.python("transfer", "-m", "local_server", command, "/dev/stdin", "--server", memory_server.url)
+    children.append(child)
+    assert child.wait() == 1
+    assert child.lines[-1] == "Error: /dev/stdin: found a pipe or a device; expected a file, in which one can go back"
 
 
 def test_an_export_is_not_mixed_with_that_of_another_server_and_not_written_over(
-    source: Wire, start: Callable[..., LocalServer], run: Run, nowhere: int, tmp_path: Path
+    source: Wire, start: Callable[..., LocalServer], nowhere: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
     away = run("export", file, "--server", f"http://127.0.0.1:{nowhere}", status=1)
@@ -299,7 +290,7 @@ def test_an_export_is_not_mixed_with_that_of_another_server_and_not_written_over
 
 
 def test_credentials_are_asked_for_before_anything_is_written(
-    start: Callable[..., LocalServer], run: Run, tmp_path: Path
+    start: Callable[..., LocalServer], tmp_path: Path
 ) -> None:
     guarded = start(RESONATE_USERNAME="u", RESONATE_PASSWORD="p")  # noqa: S106 - of the test
     assert "401 Unauthorized" in run("export", tmp_path / "file", "--server", guarded.url, status=1).lines[-1]
