@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from wire_client import Wire, ended_well, starter
 from local_server.testing import Child, LocalServer, held_port
 
 os.chdir(Path(__file__).parent.parent)  # where the examples are, whatever folder the tests are started from
-# Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew.
+# Many containers forbid to keep what is compiled; hundreds of processes would compile the same files anew, and each
+# process of the tests would rewrite all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # nohup, and a script that starts the tests in its background, ignore signals for all that comes after them; what has a
 # handler starts with the default in a child.
 for number in (signal.SIGINT, signal.SIGHUP):
