@@ -115,7 +115,7 @@ def unschedule(schedule_id: str, server: str, *, yes: bool) -> None:
 
     What it has started by now stays.
     """
-    remote, path = Server(server), f"/schedules/{quote(schedule_id, safe='')}"
+    remote, path = Server(server), path_of(schedule_id, "schedules")
     click.echo(schedule_line(remote.ask("GET", path)))
     _ask(f"Delete the schedule {clean(schedule_id)}?", yes=yes)
     remote.ask("DELETE", path)

@@ -120,9 +120,9 @@ class Server:
             query["cursor"] = page["cursor"]
 
 
-def path_of(promise_id: str) -> str:
-    """Return the path of a promise in the API."""
-    return f"/promises/{quote(promise_id, safe='')}"
+def path_of(one: str, of: str = "promises") -> str:
+    """Return the path of a promise, or of a schedule (``of="schedules"``), in the API."""
+    return f"/{of}/{quote(one, safe='')}"
 
 
 def refuse_completed(promise: Json) -> None:

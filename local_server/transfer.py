@@ -22,7 +22,7 @@ from http import HTTPStatus
 from itertools import batched
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import click
 import msgspec
@@ -166,7 +166,7 @@ def _whole(server: Server, schedules: list[Json]) -> Iterator[Json]:
     """Ask for schedules one by one: a list of them tells half."""
     for schedule in schedules:
         try:
-            yield server.ask("GET", f"/schedules/{quote(schedule['id'], safe='')}")
+            yield server.ask("GET", path_of(schedule["id"], "schedules"))
         except ServerError as error:  # it was deleted meanwhile
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -309,7 +309,7 @@ class _Import:
     def _schedule(self, wanted: Schedule) -> bool:
         new = msgspec.to_builtins(wanted)
         key = {"idempotency-key": new.pop("idempotencyKey")}
-        path = f"/schedules/{quote(wanted.id, safe='')}"
+        path = path_of(wanted.id, "schedules")
         return self._there(lambda: self._server.ask("POST", "/schedules", new, headers=key), path, Schedule) == wanted
 
     def _there[Kind](self, ask: Callable[[], Json], path: str, kind: type[Kind]) -> Kind:

@@ -1,7 +1,5 @@
 """What the async RPC tests share: the gateway and the services as real processes, and requests to them."""
 
-import base64
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,17 +84,6 @@ class Stage:
             assert time.monotonic() < deadline, f"{id} is {promise or 'missing'}, not {states}"
             time.sleep(0.1)
         return promise
-
-    def create(self, id: str, target: str, func: str, *args: object) -> None:  # noqa: A002 - the server's own word
-        """Call a function of a group with any arguments, as a client does that checks nothing."""
-        data = json.dumps({"func": func, "args": args, "kwargs": {}, "version": 1})
-        body = {
-            "id": id,
-            "timeout": int((time.time() + 3600) * 1000),
-            "param": {"data": base64.b64encode(data.encode()).decode()},
-            "tags": {"resonate:invoke": f"poll://any@{target}"},
-        }
-        requests.post(f"{self.server.url}/promises", json=body, timeout=DEADLINE).raise_for_status()
 
     def cancel(self, id: str) -> None:  # noqa: A002 - the server's own word
         """Give a promise up, so that no node runs its function any more."""

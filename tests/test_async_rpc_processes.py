@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from async_rpc_stage import DEADLINE, Stage
+from wire_client import call
 
 from local_server.testing import Child, LocalServer
 
@@ -123,7 +124,7 @@ def test_the_right_arguments_keep_service_d_alive_and_wrong_ones_end_it_until_th
     stage.post("detached-chain", "right")  # arguments that the gateway chooses, whatever the request holds
     d = stage.service("d")
     stage.wait_for_promise("detached-chain.right", "RESOLVED")
-    stage.create("wrong", "service-d", "qux", 1, 2, 3)
+    call(stage.server, "wrong", "any@service-d", "qux", 1, 2, 3)
     assert d.wait(DEADLINE) == 1
     assert "TypeError" in d.output
     stage.cancel("wrong")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from async_rpc_stage import SCRIPT
+from wire_client import call
 
 from local_server.testing import START_DEADLINE, Child, LocalServer
 
@@ -66,14 +67,7 @@ class Example:
     def begin_step(self, server: LocalServer, child: Child) -> str:
         """Give it a step, and return the URL of its promise when it is in hand."""
         promise = f"life-{uuid.uuid4().hex}"
-        data = json.dumps({"func": self.func, "args": self.args, "kwargs": {}, "version": 1})
-        body = {
-            "id": promise,
-            "timeout": int((time.time() + 3600) * 1000),
-            "param": {"data": base64.b64encode(data.encode()).decode()},
-            "tags": {"resonate:invoke": f"poll://uni@{self.group}/{self.member}"},
-        }
-        requests.post(f"{server.url}/promises", json=body, timeout=5).raise_for_status()
+        call(server, promise, f"uni@{self.group}/{self.member}", self.func, *self.args)
         child.wait_for(self.says)
         return f"{server.url}/promises/{promise}"
 

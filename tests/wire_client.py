@@ -1,5 +1,6 @@
 """A client of the wire without the SDK: calls by ``requests``; event streams and HTTP of every kind by sockets."""
 
+import base64
 import http.client
 import json
 import re
@@ -199,6 +200,19 @@ class Wire:
         for stream in self._streams:
             stream.close()
         self._session.close()
+
+
+def call(server: LocalServer, promise_id: str, address: str, function: str, *arguments: Any) -> None:
+    """Ask the worker or group at an address to run a function; may be repeated."""
+    param = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
+    body = {
+        "id": promise_id,
+        "timeout": FAR,
+        "param": {"data": base64.b64encode(param).decode()},
+        "tags": {"resonate:invoke": f"poll://{address}"},
+    }
+    key = {"Idempotency-Key": promise_id}
+    requests.post(f"{server.url}/promises", json=body, headers=key, timeout=5).raise_for_status()
 
 
 def until[T](condition: Callable[[], T]) -> T:

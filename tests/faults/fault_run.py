@@ -17,10 +17,9 @@ from typing import Any
 
 import requests
 from fault_plan import Fault
-from fault_stage import call
 from msgspec import Raw, Struct
 from msgspec import json as msgspec_json
-from wire_client import starter
+from wire_client import call, starter
 
 from local_server.testing import Child, LocalServer
 from local_server.testing.server import AnyServer

@@ -1,13 +1,10 @@
-"""What the tests of single faults share: calls without the SDK, workers that call each other, a probe."""
+"""What the tests of single faults share: workers that call each other, a probe."""
 
-import base64
-import json
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import requests
-from wire_client import FAR
+from wire_client import call
 
 from local_server.testing import Child, LocalServer
 
@@ -58,19 +55,6 @@ def chain_workers(start: Callable[..., Child], count: int) -> list[Child]:
     for worker in workers:
         worker.wait_for("^ready")
     return workers
-
-
-def call(server: LocalServer, promise_id: str, address: str, function: str, *arguments: Any) -> None:
-    """Ask the worker or group at an address to run a function; may be repeated."""
-    param = json.dumps({"func": function, "args": arguments, "kwargs": {}, "version": 1}).encode()
-    body = {
-        "id": promise_id,
-        "timeout": FAR,
-        "param": {"data": base64.b64encode(param).decode()},
-        "tags": {"resonate:invoke": f"poll://{address}"},
-    }
-    key = {"Idempotency-Key": promise_id}
-    requests.post(f"{server.url}/promises", json=body, headers=key, timeout=5).raise_for_status()
 
 
 def state(server: LocalServer, promise_id: str) -> str:

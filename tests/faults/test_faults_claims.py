@@ -5,8 +5,8 @@ from collections.abc import Callable
 from random import Random
 
 import requests
-from fault_stage import LISTEN, assert_all_work, call, chain_workers, where
-from wire_client import FAR, Wire, code, until
+from fault_stage import LISTEN, assert_all_work, chain_workers, where
+from wire_client import FAR, Wire, call, code, until
 
 from local_server.testing import Child, LocalServer
 

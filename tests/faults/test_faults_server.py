@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from fault_stage import assert_all_work, assert_running, call, chain_workers, wait_until_resolved
-from wire_client import Wire, until
+from fault_stage import assert_all_work, assert_running, chain_workers, wait_until_resolved
+from wire_client import Wire, call, until
 
 from local_server.testing import Child, LocalServer
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
-from fault_stage import CHAIN, LISTEN, assert_all_work, call, chain_workers, wait_until_resolved, where
-from wire_client import FAR, Wire, until
+from fault_stage import CHAIN, LISTEN, assert_all_work, chain_workers, wait_until_resolved, where
+from wire_client import FAR, Wire, call, until
 
 from local_server.testing import Child, LocalServer
 
