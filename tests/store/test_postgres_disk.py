@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 from disk_stage import ANY, HOLDING, OPERATIONS, UNSTORED, Client, Started, Steps, loses_nothing
 from postgres_stage import Cluster
+from rules_stage import opened
 from wire_client import starter, until
 
 from local_server.testing import Child, LocalServer
@@ -34,7 +35,7 @@ END $$
 def url(postgres: Cluster) -> str:
     """A database whose tables can refuse what is written."""
     database = postgres.create()
-    LocalServer(database).stop()  # makes them
+    opened(database).close()  # makes them
     postgres.run(REFUSING, database)
     return database
 
