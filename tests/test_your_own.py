@@ -58,7 +58,7 @@ def wait_for_schedule(server: ThreadServer, program: Child) -> None:
 
 
 def test_who_comes_from_the_front_page_has_another_folder_and_is_told_of_the_server_that_runs() -> None:
-    folders = [re.findall(r"uv init (?:--bare )?(\w+)", "".join(blocks(page, "shell"))) for page in (README, YOURS)]
+    folders = [re.findall(r"uv init .* (\w+) && cd \1", "".join(blocks(page, "shell"))) for page in (README, YOURS)]
     assert folders[0] != folders[1]
     assert all(re.search("server (that )?still runs", in_one_line(page)) for page in (README, YOURS))
 
