@@ -29,6 +29,16 @@ def charge(ctx, number):
 resonate.start()
 threading.Event().wait()
 """
+CLIENT = """
+from dataclasses import dataclass
+from resonate import Resonate
+
+@dataclass
+class Order:
+    total: int
+
+Resonate.remote().begin_rpc("order-7", "order", Order(42))
+"""
 
 
 def command(server: ThreadServer, *words: str) -> str:
@@ -124,6 +134,16 @@ def test_a_step_put_in_front_gets_what_the_next_one_has_stored(
     finally:
         new.stop()
     assert not called
+
+
+def test_an_object_of_a_class_of_the_program_that_was_started_arrives_as_a_dict(
+    resonate_server: ThreadServer, resonate: Resonate
+) -> None:
+    resonate.register(lambda _, order: type(order).__name__, name="order")
+    client = resonate_server.spawn("-c", CLIENT)
+    assert client.wait() == 0
+    assert resonate_server.wait_for("order-7").value == "dict"
+    assert resonate_server.tree("order-7").startswith("✔ order-7 order({}) ")
 
 
 def test_a_new_function_may_stand_beside_the_old_one(resonate: Resonate) -> None:
