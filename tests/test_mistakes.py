@@ -146,6 +146,18 @@ def test_an_object_of_a_class_of_the_program_that_was_started_arrives_as_a_dict(
     assert resonate_server.tree("order-7").startswith("✔ order-7 order({}) ")
 
 
+def test_a_function_that_is_registered_elsewhere_is_registered_with_the_fixture_too(resonate: Resonate) -> None:
+    elsewhere = Resonate.remote(group="shop")
+
+    @elsewhere.register
+    def order(ctx, number):
+        yield ctx.sleep(0)
+        return number
+
+    resonate.register(order)
+    assert resonate.run("order-7", order, 7) == 7
+
+
 def test_a_new_function_may_stand_beside_the_old_one(resonate: Resonate) -> None:
     def order(_):
         return "old"
