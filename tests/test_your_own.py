@@ -63,6 +63,20 @@ def test_who_comes_from_the_front_page_has_another_folder_and_is_told_of_the_ser
     assert all(re.search("server (that )?still runs", in_one_line(page)) for page in (README, YOURS))
 
 
+def test_a_second_ctrl_c_ends_a_worker_whose_step_does_not_end(start: Callable[..., Child], tmp_path: Path) -> None:
+    slow = "import time\ndef order(ctx, number):\n    print(number, flush=True)\n    time.sleep(99)\n"
+    (tmp_path / "orders.py").write_text(slow)
+    worker = start("worker.py")
+    start("client.py", 7)
+    worker.wait_for("^7$")
+    deadline = time.monotonic() + 10
+    while worker.running:
+        assert time.monotonic() < deadline
+        worker.signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert worker.status == -signal.SIGINT
+
+
 def test_ctrl_c_ends_a_program_that_waits_without_a_traceback(
     resonate_server: ThreadServer, start: Callable[..., Child], tmp_path: Path
 ) -> None:
