@@ -3,9 +3,12 @@
 Only a test that uses one pays for it: until then nothing else of this package is imported.
 """
 
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread, main_thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +20,29 @@ if TYPE_CHECKING:
 SDK_WARNING = "keys will default to True"
 STOP_DEADLINE = 10.0  # seconds for the step in hand
 _servers = pytest.StashKey[list["AnyServer"]]()
+_end_of_sdk = pytest.StashKey["EndOfSdk"]()
+
+
+class EndOfSdk:
+    """What the SDK calls in place of ``os._exit``: that would end pytest, with all that it has to tell.
+
+    Attributes:
+        error: for which the SDK gives up, from then on.
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._awaited = Lock()
+
+    def __call__(self, _status: int) -> None:
+        """Interrupt the test the first time, whatever it waits for; the SDK's thread, which calls this, ends then."""
+        if self._awaited.acquire(blocking=False):
+            self.error = sys.exception()
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+
+    def ignore(self) -> None:
+        """Interrupt nobody from now on."""
+        self._awaited.acquire(blocking=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,14 +75,19 @@ def resonate_server_process(request: pytest.FixtureRequest, tmp_path: Path) -> I
 
 
 @pytest.fixture
-def resonate(resonate_server: "ThreadServer", monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def resonate(
+    request: pytest.FixtureRequest, resonate_server: "ThreadServer", monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """A ``Resonate`` of the SDK in the test's process, led to ``resonate_server``: worker and client at once."""
     from resonate import Resonate  # noqa: PLC0415 - this package does not need the SDK
 
     resonate_server.set_env(monkeypatch)
+    request.node.stash[_end_of_sdk] = end = EndOfSdk()
+    monkeypatch.setattr("resonate.utils.os", SimpleNamespace(_exit=end))
     client = Resonate.remote()
     client.start()
     yield client
+    end.ignore()
     stopping = Thread(target=client.stop, daemon=True)  # it waits for the step in hand, however long that takes
     stopping.start()
     stopping.join(STOP_DEADLINE)
@@ -66,14 +97,45 @@ def _note(request: pytest.FixtureRequest, server: "AnyServer") -> None:
     request.node.stash.setdefault(_servers, []).append(server)
 
 
+def _sections(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    for server in item.stash.get(_servers, []):
+        yield f"promises of {server.url}", server.trees()
+        for child in server.processes:
+            yield f"output of {child.name} (pid {child.pid})", child.output
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Likewise, in its fixtures."""
+    return (yield from pytest_runtest_call(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test in which the SDK gives up; show what a test waited for that Ctrl-C has ended."""
+    try:
+        return (yield)
+    except KeyboardInterrupt:
+        end = item.stash.get(_end_of_sdk, None)
+        if not end or not end.error:
+            _show(item)
+            raise
+    pytest.fail(f"the SDK gave up, and would have ended this process: {end.error!r}", pytrace=False)
+
+
+def _show(item: pytest.Item) -> None:
+    terminal, capture = (item.config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
+    if terminal and capture:
+        with capture.global_and_fixture_disabled():
+            for title, text in _sections(item):
+                terminal.write_sep("-", title)
+                terminal.write_line(text)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show with a failed test what its servers have stored, and what its processes have printed."""
     report: Any = yield
     if report.failed and report.when != "teardown":
-        for server in item.stash.get(_servers, []):
-            report.sections.append((f"promises of {server.url}", server.trees()))
-            report.sections += [
-                (f"output of {child.name} (pid {child.pid})", child.output) for child in server.processes
-            ]
+        report.sections += _sections(item)
     return report  # type: ignore[no-any-return]

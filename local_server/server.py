@@ -45,6 +45,8 @@ def run(config: Config) -> None:
     keep_blocks()
     try:
         asyncio.run(_serve(config), loop_factory=new_event_loop)
+    except PortTakenError as error:
+        raise click.ClickException(f"{error}, or give both --port and --poll-port others") from None
     except StoreInUseError as error:
         raise click.ClickException(f"{error}; stop that one, or give --db another file") from None
     except StoreError as error:

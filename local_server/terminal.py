@@ -243,7 +243,10 @@ def promises(pattern: str, state: str | None, limit: int, server: str, *, as_jso
 
 
 def _first(limit: int, server: str, kind: str, pattern: str, **fields: str) -> list[Json]:
-    return list(islice(Server(server).search(kind, pattern, limit=str(min(limit, 100)), **fields), limit))
+    found = list(islice(Server(server).search(kind, pattern, limit=str(min(limit, 100)), **fields), limit))
+    if not found and "*" not in pattern:
+        click.echo(f"no {kind} of the id {pattern!r}; for a part of an id, give '*{pattern}*'", err=True)
+    return found
 
 
 @click.command()

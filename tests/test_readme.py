@@ -260,8 +260,7 @@ def test_in_a_group_of_its_own_it_goes_on_as_well_when_run_as_the_page_of_the_se
     start_shared: Callable[..., Child], tmp_path: Path
 ) -> None:
     (program,) = blocks(README, "python")
-    group, run = re.findall(r"`(Resonate\.remote\(.+?\)|order\.options\(.+?\)\.run\(.+?\))`", in_one_line(SERVER))
-    program = program.replace("Resonate.remote()", group).replace('order.run("order-7", 7)', run)
+    group, run = re.findall(r"`(Resonate\.remote\(.+?\)|resonate\.options\(.+?\)\.run\(.+?\))`", in_one_line(SERVER))
     assert group in program
     assert run in program
     # Killed in its first step: what runs again is the order itself, by the group that its promise names.

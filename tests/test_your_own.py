@@ -58,9 +58,23 @@ def wait_for_schedule(server: ThreadServer, program: Child) -> None:
 
 
 def test_who_comes_from_the_front_page_has_another_folder_and_is_told_of_the_server_that_runs() -> None:
-    folders = [re.findall(r"uv init (?:--bare )?(\w+)", "".join(blocks(page, "shell"))) for page in (README, YOURS)]
+    folders = [re.findall(r"uv init .* (\w+) && cd \1", "".join(blocks(page, "shell"))) for page in (README, YOURS)]
     assert folders[0] != folders[1]
     assert all(re.search("server (that )?still runs", in_one_line(page)) for page in (README, YOURS))
+
+
+def test_a_second_ctrl_c_ends_a_worker_whose_step_does_not_end(start: Callable[..., Child], tmp_path: Path) -> None:
+    slow = "import time\ndef order(ctx, number):\n    print(number, flush=True)\n    time.sleep(99)\n"
+    (tmp_path / "orders.py").write_text(slow)
+    worker = start("worker.py")
+    start("client.py", 7)
+    worker.wait_for("^7$")
+    deadline = time.monotonic() + 10
+    while worker.running:
+        assert time.monotonic() < deadline
+        worker.signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert worker.status == -signal.SIGINT
 
 
 def test_ctrl_c_ends_a_program_that_waits_without_a_traceback(

@@ -16,4 +16,5 @@ resonate.register(order)
 resonate.start()
 print(f"worker is ready, pid {os.getpid()}", flush=True)
 stop.wait()
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it, even if the step in hand never does
 resonate.stop()

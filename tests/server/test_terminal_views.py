@@ -175,6 +175,7 @@ def test_promises_are_listed_newest_first_and_filtered(server: LocalServer, run:
         "listed-1"
     ]
     assert run("promises", "other*").output == ""
+    assert run("promises", "listed").lines == ["no promises of the id 'listed'; for a part of an id, give '*listed*'"]
 
 
 def test_workers_and_what_waits_for_one_are_listed(server: LocalServer, factorial: Child, run: Run) -> None:

@@ -74,6 +74,7 @@ def test_a_port_that_is_taken_is_named(option: str) -> None:
         port = taken.getsockname()[1]
         line = refusal(command("--in-memory", *ANYWHERE, option, str(port)), 1)
     assert f"127.0.0.1:{port}: Address already in use; another server" in line
+    assert line.endswith(", or give both --port and --poll-port others")
 
 
 def test_one_port_for_both_is_refused(nowhere: int) -> None:

@@ -1,5 +1,6 @@
 """The kit for tests: a server in the test's process or in one of its own, which tells why a test has failed."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from local_server.cli import main
 from local_server.terminal import ServerError
-from local_server.testing import LocalServer
+from local_server.testing import Child, LocalServer
 from local_server.testing.thread import ThreadServer
 
 WORKER = """
@@ -52,6 +53,37 @@ def worker(resonate_server_process):
 
 def test_does_not_begin(worker) -> None:
     pass
+"""
+GIVES_UP = """
+import pytest
+
+def step(ctx, n):
+    yield ctx.sleep(0)
+
+def test_a_name_is_mistyped(resonate) -> None:
+    resonate.register(step)
+    resonate.rpc("the-call", "stepp", 1)
+
+@pytest.fixture
+def run(resonate):
+    resonate.register(step)
+    return resonate.run("the-call", step)
+
+def test_an_argument_is_forgotten(run) -> None:
+    pass
+
+def test_passes(resonate) -> None:
+    resonate.register(step)
+    assert resonate.run("the-call", step, 1) is None
+"""
+HANGS = """
+def test_hangs(resonate_server, resonate, capsys) -> None:
+    child = resonate_server.spawn("-c", "print('said by a child')")
+    child.wait()
+    handle = resonate.options(target="suppliers").begin_rpc("the-call", "quote", 7)
+    with capsys.disabled():
+        print("begun", flush=True)
+    handle.result()
 """
 
 
@@ -118,15 +150,40 @@ def test_a_server_of_its_own_is_killed_and_restarted_and_its_workers_go_on(
     assert (tmp_path / "resonate.db").exists()
 
 
+def pytest_of(text: str, folder: Path) -> list[str | Path]:
+    (folder / "test_it.py").write_text(text)
+    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder]
+
+
 def test_a_failed_test_shows_the_trees_of_its_server_and_what_its_processes_printed(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(FAILING)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path]
-    run = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=tmp_path)
+    run = subprocess.run(pytest_of(FAILING, tmp_path), capture_output=True, check=False, text=True, timeout=60)
     assert "1 failed, 1 error" in run.stdout, run.stdout + run.stderr
     assert "✔ the-call step() → 41" in run.stdout
     assert "said by a child" in run.stdout
     for child, words in (("server", "Local server is ready"), ("-c print", "said before the test\n")):
         assert words in run.stdout.partition(f" output of {child}")[2]
+
+
+def test_a_test_in_which_the_sdk_would_end_the_process_fails_and_says_why_and_the_others_go_on(tmp_path: Path) -> None:
+    run = subprocess.run(pytest_of(GIVES_UP, tmp_path), capture_output=True, check=False, text=True, timeout=60)
+    assert "1 failed, 1 passed, 1 error" in run.stdout, run.stdout + run.stderr
+    gave_up = "the SDK gave up, and would have ended this process: "
+    assert f"{gave_up}ValueError('function stepp not found in registry')\n" in run.stdout
+    assert f"{gave_up}TypeError(\"step() missing 1 required positional argument: 'n'\")\n" in run.stdout
+    assert "◌ the-call stepp(1)" in run.stdout
+    assert "Warning" not in run.stdout
+
+
+def test_ctrl_c_shows_what_a_test_waits_for(tmp_path: Path) -> None:
+    run = Child("pytest", pytest_of(HANGS, tmp_path))
+    try:
+        run.wait_for("^begun$")
+        run.signal(signal.SIGINT)
+        assert run.wait() == pytest.ExitCode.INTERRUPTED
+    finally:
+        run.kill()
+    assert run.count(r"◌ the-call quote\(7\) .* waits: nobody in suppliers$") == 1
+    assert run.count("^said by a child$") == 1
 
 
 def test_what_serves_imports_neither_pytest_nor_the_kit_nor_the_sdk_and_the_plugin_no_server() -> None:
