@@ -73,7 +73,7 @@ def deadline_passed(turn: Turn, task: Task) -> None:
 def stream_closed(turn: Turn, worker: Worker, *, took_all: bool = False) -> None:
     """Take back what was sent on a stream that has closed, unless its client is known to have taken all."""
     for task in _tasks(turn, worker.notified):
-        if took_all:
+        if took_all and task.id not in turn.outbox:  # what this turn was going to send, it has not taken
             settle(turn, task)
         else:
             lose(turn, task, "stream closed")

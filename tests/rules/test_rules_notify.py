@@ -64,6 +64,17 @@ def test_a_notification_is_not_sent_again_to_a_client_that_had_taken_it_before_i
     assert stage.connect("g/c").messages == []
 
 
+def test_a_notification_of_the_turn_in_which_its_stream_closes_waits_though_the_client_had_taken_all_before(
+    stage: Stage,
+) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    with stage.turn():
+        stage.complete("p")
+        stage.disconnect("g/c", took_all=True)
+    assert stage.connect("g/c").messages == NOTIFIED
+
+
 def test_a_notification_just_sent_on_a_stream_that_is_replaced_is_sent_on_the_newer(stage: Stage) -> None:
     stage.connect("g/c")
     subscribed(stage)
