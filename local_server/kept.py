@@ -68,7 +68,7 @@ class KeptConnections(RemoteStore):
         parser = HttpResponseParser(answer)
         try:
             connection.sendall(request)  # at once: a head and its body would wake the server twice
-            while not answer.whole and (data := connection.recv(READ)):
+            while (not answer.whole or parser.get_status_code() < HTTPStatus.OK) and (data := connection.recv(READ)):
                 parser.feed_data(data)
         except BaseException:
             connection.close()
@@ -100,6 +100,9 @@ class _Answer:
 
     def __init__(self) -> None:
         self.whole, self.body = False, bytearray()
+
+    def on_message_begin(self) -> None:
+        self.whole = False  # what was whole announced this one
 
     def on_body(self, body: bytes) -> None:
         self.body += body

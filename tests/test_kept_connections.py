@@ -124,6 +124,23 @@ def test_credentials_in_the_address_are_sent_as_such() -> None:
     assert "\r\nAuthorization: Basic am86c2VjcmV0\r\n" in head
 
 
+def test_an_answer_that_is_announced_before_it_comes_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        store, told = KeptConnections("http://127.0.0.1", str(listener.getsockname()[1])), []
+        calling = threading.Thread(target=lambda: told.append(store.promises.get("kept-broken").id), daemon=True)
+        calling.start()
+        connection = listener.accept()[0]
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200")
+            listener.settimeout(0.2)
+            with pytest.raises(TimeoutError):  # it does not come again
+                listener.accept()
+            connection.sendall(ANSWER.removeprefix(b"HTTP/1.1 200"))
+            calling.join()
+    assert told == ["kept-broken"]
+
+
 def test_a_process_and_what_it_forks_have_connections_of_their_own(start_shared: Callable[..., Child]) -> None:
     child = start_shared("forks", "-c", FORKING)
     assert child.wait() == 0, child.output
@@ -143,7 +160,8 @@ for number in range(50):
     name = f"forked-{forked > 0}-{number}"
     assert store.promises.create(name, 2**60, ikey=name).id == name
 mine = psutil.Process().net_connections()
-print("ports", *(one.laddr.port for one in mine if one.status == "ESTABLISHED"), flush=True)
+ports = " ".join(str(one.laddr.port) for one in mine if one.status == "ESTABLISHED")
+os.write(1, f"ports {ports}\\n".encode())  # at once: two processes print here
 if forked:
     assert os.waitpid(forked, 0)[1] == 0
 """
