@@ -49,7 +49,8 @@ def create(
         claim: (process id, ttl in ms) of the one who takes the task at once.
 
     Returns:
-        201, the promise, and the task if it was claimed; 200, the stored promise, None if it exists and the keys match.
+        201, the promise, and the task if it was claimed; 200, the stored promise, None if it exists and the keys match
+        (or its task, if this is the same request once more, whose answer was lost).
 
     Raises:
         Refusal: 40900 when it exists and the keys do not match; 40000 for a tag that makes no sense.
@@ -66,7 +67,7 @@ def create(
             )
         if parent is not None:
             turn.store.share_child(parent, new.id)
-        return 200, stored, None
+        return 200, stored, tasks.claim_again(turn, stored, new, *claim) if claim else None
     tag = tags.get("resonate:invoke")
     recv = addresses.of_tag(tag) if tag is not None else None
     promise = replace(new, created_on=turn.now)

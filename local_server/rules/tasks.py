@@ -16,7 +16,7 @@ from local_server.rules.workers import Worker
 
 # All in ms.
 SHORTEST_LEASE: Final = 500  # a ttl of 0 lives until the heartbeat that follows its claim, as the SDK's tests expect
-REPEATED_AFTER: Final = 900  # the SDK waits for 1 s before it repeats what got no answer
+REPEATED_AFTER: Final = 900  # of a holder without a stream: the SDK's tests claim a task twice, to be refused
 LATE_WITHIN: Final = 60_000  # of the end of its task a late claim is granted
 
 
@@ -106,6 +106,18 @@ def claim(
         _check(task, counter)
         dispatch.write(turn, task, claimed)
     return claimed, turn.store.promise(task.root), turn.store.promise(task.leaf) if task.leaf is not None else None
+
+
+def claim_again(turn: Turn, promise: Promise, new: Promise, process_id: str, ttl: int) -> Task | None:
+    """Return the task that a process claimed as it created a promise, if it sends that very request once more.
+
+    Its answer was lost then. Without its task the process would wait for a run that it keeps by its own heartbeats. The
+    SDK counts a time-out from the time of the call: another call for the same id has another one.
+    """
+    task = turn.store.task(invoke_id(promise.id)) if new.timeout == promise.timeout else None
+    if task is None or task.recipient is None or promise.state != "PENDING":
+        return None
+    return claim(turn, task.id, 1, process_id, ttl)[0] if _is_repeated(turn, task, process_id, 1) else None
 
 
 def complete(turn: Turn, task_id: str, counter: int) -> tuple[int, Task]:
@@ -203,12 +215,16 @@ def _is_unclaimed_work(task: Task) -> bool:
 
 
 def _is_repeated(turn: Turn, task: Task, process_id: str, counter: int) -> bool:
-    """Tell whether the holder of a task claims it once more, not sooner than the SDK repeats a call.
+    """Tell whether the holder of a task claims it once more.
 
-    A call that lay in the socket of a server that stood still is decided just before its repetition.
+    The SDK repeats a call at once over a connection that broke, then each second. A process that listens claims each
+    counter once but for that. One that does not may claim anything: it is taken for the SDK if it comes later. A call
+    that lay in the socket of a server that stood still is decided just before its repetition.
     """
     if (task.state, task.process, task.counter) != ("CLAIMED", process_id, counter):
         return False
+    if task.recipient is not None:  # it has, or had, a stream
+        return True
     at = task.claimed_on or 0
     return not 0 <= turn.now - at < REPEATED_AFTER or at < turn.resumed + REPEATED_AFTER
 

@@ -1,9 +1,13 @@
 """Claims that come late or twice: none may be answered with what ends the process that sent it."""
 
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 
+import psutil
+import pytest
 import requests
 from fault_stage import LISTEN, assert_all_work, chain_workers, where
 from wire_client import FAR, Wire, call, code, until
@@ -37,6 +41,63 @@ for n in range(int(sys.argv[1])):
     assert handle.result() == 1
 print("all answered", flush=True)
 """
+
+# A function that calls another one, which is claimed twice; the first answer to one kind of its requests is lost.
+TWICE = """
+import sys
+from resonate import Resonate
+
+id, resonate = sys.argv[1], Resonate.remote(group="twice", pid="twice")
+here = resonate.options(target="poll://any@twice")
+
+@resonate.register
+def outer(ctx):
+    return (yield ctx.rpc("inner").options(target="poll://any@twice"))
+
+@resonate.register
+def inner(ctx):
+    return 7
+
+resonate.start()
+assert here.rpc(f"inner{id}", "inner") == 7  # so its stream is open
+assert here.run(f"outer{id}", outer) == 7
+resonate.stop()
+"""
+
+
+@pytest.mark.parametrize("path", ["/tasks/claim", "/promises/task", "/tasks/complete", "/promises"])
+def test_a_run_goes_on_when_an_answer_is_lost_on_its_way(
+    memory_server: LocalServer, start_shared: Callable[..., Child], path: str
+) -> None:
+    began, lost = psutil.Process(memory_server.child.pid).create_time(), []
+    until(lambda: time.time() > began + 3)  # just after its start it grants more
+
+    class Way(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            url, headers = memory_server.url + self.path, dict(self.headers)
+            answer = requests.request(self.command, url, data=body, headers=headers, timeout=10)
+            if self.path == path and not lost:
+                lost.append(answer.status_code)
+                return  # which closes the connection
+            self.send_response(answer.status_code)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_PATCH = do_POST  # noqa: N815 - as http.server has it
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Way) as way:
+        threading.Thread(target=way.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        program = start_shared("twice", "-c", TWICE, path, env={"RESONATE_PORT_STORE": str(way.server_port)})
+        try:
+            assert program.wait(10) == 0, program.output
+        finally:
+            program.kill()
+            way.shutdown()
+    assert lost
 
 
 def test_a_late_claim_of_a_resume_that_ended_with_its_root_is_granted(wire: Wire) -> None:

@@ -1,10 +1,11 @@
 """What becomes of a task whose holder is lost: leases, closed streams, processes that end, restarts of the server."""
 
 import pytest
-from rules_stage import ANY, PROCESS, Stage, refused, sent, work
+from rules_stage import ANY, PROCESS, Stage, pending, refused, sent, work
 
 from local_server import errors
-from local_server.rules import tasks
+from local_server.model import Task
+from local_server.rules import promises, tasks
 from local_server.rules.dispatch import CLAIM_WITHIN
 from local_server.rules.losses import CLAIM_AFTER_CLOSE, HEARTBEAT_WITHIN
 from local_server.rules.tasks import LATE_WITHIN, SHORTEST_LEASE
@@ -297,6 +298,38 @@ def test_a_claim_may_be_repeated_by_its_holder_alone_in_any_run(durable: Stage) 
         durable.restart()
     durable.advance(999)
     assert durable.task("__invoke:p0").state == "CLAIMED"
+
+
+def test_a_claim_may_be_repeated_at_once_by_a_holder_with_a_stream(stage: Stage) -> None:
+    stage.connect("g/a")
+    work(stage, 1)
+    for _ in range(2):  # over a connection that broke, the SDK does not wait
+        assert stage.claim("__invoke:p0", process_id="a", ttl=1_000).process == "a"
+        stage.advance(500)
+    stage.advance(499)
+    assert stage.task("__invoke:p0").state == "CLAIMED"
+    assert refused(lambda: stage.claim("__invoke:p0", process_id="b")) == errors.TASK_ALREADY_CLAIMED
+    assert refused(lambda: stage.claim("__invoke:p0", 2, "a")) == errors.TASK_ALREADY_CLAIMED
+
+
+def test_who_creates_a_promise_with_its_task_again_gets_the_task_again_if_it_is_the_same_request(stage: Stage) -> None:
+    def create(process_id: str, timeout: int = 10**9) -> Task | None:
+        tags = {"resonate:invoke": ANY}
+        return stage.do(promises.create, pending("p", timeout, "p", tags), tags, claim=(process_id, 1_000))[2]
+
+    stage.connect("g/a")
+    stage.connect("g/b")
+    created = create("a")
+    stage.advance(500)
+    assert create("b") is None
+    assert create("a", 10**9 + 1) is None  # another call of the same process, which waits for the first
+    assert created
+    assert (again := create("a"))
+    assert (again.id, again.counter, again.process) == (created.id, created.counter, "a")
+    stage.advance(999)
+    assert stage.task(created.id).state == "CLAIMED"
+    stage.do(tasks.complete, created.id, 1)
+    assert create("a") is None
 
 
 def test_a_claim_that_a_server_decides_as_it_goes_on_after_a_pause_may_be_repeated_at_once(stage: Stage) -> None:
