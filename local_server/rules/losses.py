@@ -24,6 +24,7 @@ from typing import Final
 
 from local_server.model import DEATH, TOOK_FOR_EARLIER, Task
 from local_server.rules import dispatch
+from local_server.rules.addresses import parse
 from local_server.rules.dispatch import CLAIM_WITHIN, NOTIFY_WITHIN, SETTLE_AFTER
 from local_server.rules.states import TaskEvent, transition
 from local_server.rules.turn import Turn
@@ -73,7 +74,9 @@ def deadline_passed(turn: Turn, task: Task) -> None:
 def stream_closed(turn: Turn, worker: Worker, *, took_all: bool = False) -> None:
     """Take back what was sent on a stream that has closed, unless its client is known to have taken all."""
     for task in _tasks(turn, worker.notified):
-        if took_all and task.id not in turn.outbox:  # what this turn was going to send, it has not taken
+        # What this turn was going to send, it has not taken. What others of its group may take, goes to them: it has
+        # closed its stream, and may have been killed.
+        if took_all and task.id not in turn.outbox and _is_for_one(task):
             settle(turn, task)
         else:
             lose(turn, task, "stream closed")
@@ -97,7 +100,10 @@ def process_gone(turn: Turn, worker: Worker, pid: int | None, others: dict[str, 
         if others.get(task.id) != task.counter:
             lose(turn, task, f"{DEATH}{pid or '?'} ended", not_before=_again(turn, task, worker, pid))
     for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
-        settle(turn, task)
+        if _is_for_one(task):
+            settle(turn, task)
+        else:
+            lose(turn, task, "process ended")
 
 
 def took_for_earlier(turn: Turn, task: Task, worker: Worker) -> None:
@@ -159,6 +165,12 @@ def _again(turn: Turn, task: Task, worker: Worker, pid: int | None) -> int | Non
 
 def _wait(times: int) -> int:
     return min(1_000 << min(times - 2, 16), LONGEST_WAIT)
+
+
+def _is_for_one(task: Task) -> bool:
+    """Tell whether a notification is for one client, and not for any of a group."""
+    address = parse(task.recv)
+    return address is None or bool(address.member)
 
 
 def _shorten(turn: Turn, task: Task, ms: int) -> None:

@@ -1,5 +1,6 @@
 """How the end of a promise reaches a client that waits for it, and may be away."""
 
+import pytest
 from rules_stage import ANY, PROCESS, START, Message, Stage, refused, sent, work
 
 from local_server import errors
@@ -124,6 +125,20 @@ def test_a_notification_for_a_group_reaches_one_of_it(stage: Stage) -> None:
     stage.complete("p")
     assert stage.connect("g/one").messages == NOTIFIED
     assert stage.connect("g/two").messages == []
+
+
+@pytest.mark.parametrize("seen", ["its stream closes first", "its process ends first"])
+def test_a_notification_for_a_group_goes_to_another_when_the_one_who_took_it_ends_at_once(
+    stage: Stage, seen: str
+) -> None:
+    first, second = stage.connect("g/one", PROCESS), stage.connect("g/two")
+    subscribed(stage, "poll://any@g")
+    stage.complete("p")
+    assert (first.messages, second.messages) == (NOTIFIED, [])
+    if seen == "its stream closes first":
+        stage.disconnect("g/one", took_all=True)
+    stage.process_ends("g/one")
+    assert second.messages == NOTIFIED
 
 
 def test_notifications_are_sent_to_one_with_a_full_window(stage: Stage) -> None:
