@@ -152,7 +152,7 @@ def test_a_step_that_cannot_be_finished_within_5_s_is_one_line_and_status_1(
 
     both = [(number, example) for number in SIGNALS for example in examples()]  # six processes, to wait only once
     team = [
-        (number, example, example.start(start, tmp_path, delay=3 if server_is_gone else 600))
+        (number, example, example.start(start, tmp_path, delay=4.5 if server_is_gone else 600))
         for number, example in both
     ]
     for _, example, child in team:

@@ -74,7 +74,7 @@ def test_a_second_ctrl_c_ends_a_worker_whose_step_does_not_end(start: Callable[.
         assert time.monotonic() < deadline
         worker.signal(signal.SIGINT)
         time.sleep(0.05)
-    assert worker.status == -signal.SIGINT
+    assert worker.wait() == -signal.SIGINT
 
 
 def test_ctrl_c_ends_a_program_that_waits_without_a_traceback(

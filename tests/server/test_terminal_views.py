@@ -117,7 +117,8 @@ def test_in_a_pipe_watch_prints_the_tree_and_then_what_changes(
     assert watch.wait() == 0
     told = [line.split(" work(")[0] for line in watch.lines]
     assert told[:5] == ["◌ top", "├ ◌ inner", "└ ◌ last", "✔ inner", "the server is away; this goes on when it is back"]
-    assert sorted(told[5:]) == ["✔ last", "✔ top"]
+    ends = set(told[5:]) - {"◌ top"}  # why that is pending changes, if the watch looks between the two ends
+    assert sorted(ends) == ["✔ last", "✔ top"]
 
 
 def test_on_a_terminal_watch_fits_keeps_what_is_pending_in_sight_and_leaves_silently(server: LocalServer) -> None:
