@@ -45,8 +45,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put what takes long first: at the end the others would wait for it."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Put what takes long first, since at the end the others would wait for it: half of it to each of two workers.
+
+    Each worker gets as many items as the others, as they stand here, and takes what another has left when it has none.
+    What takes long mostly waits, so the rest has the processors meanwhile.
+    """
+    long, short = (
+        [item for item in items if bool(item.get_closest_marker("long")) is wanted] for wanted in (True, False)
+    )
+    second = len(items) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) - len(long[::2])
+    items[:] = [*long[::2], *short[:second], *long[1::2], *short[second:]]
     if config.getoption("times"):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))

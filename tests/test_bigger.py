@@ -36,6 +36,7 @@ def both(place: Site) -> tuple[Child, Child]:
     return first, second
 
 
+@pytest.mark.long
 def test_behind_haproxy_a_run_goes_on_when_the_server_that_serves_is_killed(place: Site) -> None:
     first, second = both(place)
     workers = [place.worker(f"w{number}", "--delay", "0.2") for number in (1, 2)]
@@ -55,6 +56,7 @@ def test_behind_haproxy_a_run_goes_on_when_the_server_that_serves_is_killed(plac
     assert len(listed.lines) == 10
 
 
+@pytest.mark.long
 def test_behind_haproxy_its_restart_costs_no_worker_its_claims_and_a_killed_worker_is_replaced(place: Site) -> None:
     both(place)
     worker = place.worker("w1", "--delay", "1.5")
@@ -83,6 +85,7 @@ def machines() -> Iterator[Machines]:
     three.close()
 
 
+@pytest.mark.long
 def test_workers_on_other_machines_are_replaced_5_5_s_after_a_kill_and_10_s_after_they_vanish(
     machines: Machines, children: list[Child], tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_arrow_brings_a_line_back_and_ctrl_d_leaves(prompt: Callable[[], Pro
     assert terminal.wait() == 0
 
 
+@pytest.mark.long
 def test_missing_groups_are_named_and_a_run_left_by_ctrl_c_can_be_come_back_to(
     prompt: Callable[[], Prompt], start: Start
 ) -> None:

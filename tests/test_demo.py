@@ -162,6 +162,7 @@ def test_all_three_plays_in_a_pipe_tell_the_truth(house: House) -> None:
     assert [line.split("  ")[2] for line in end[1:-1]] == ["uv run demo --keep", "uv run async-rpc"]
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_is_replaced_by_the_one_that_stands_by(shared_house: House) -> None:
     demo = Child("demo", [DEMO, "failover"], env=shared_house.env)
     assert demo.wait(DEADLINE) == 0, demo.output
@@ -203,6 +204,7 @@ def test_without_postgresql_the_demo_with_two_servers_says_how_to_install_it(hou
     house.check_clean(demo.output)
 
 
+@pytest.mark.long
 def test_in_a_terminal_each_process_has_its_colour_and_keep_leaves_all_up_until_ctrl_c(house: House) -> None:
     terminal = Terminal([DEMO, "factorial", "--keep"], house.env, lines=24, columns=80)
     terminal.wait_for("which calculates factorial of 5)")
@@ -255,6 +257,7 @@ def test_the_demo_ends_when_the_reader_of_its_pipe_has_left(house: House) -> Non
     house.check_clean(first)
 
 
+@pytest.mark.long
 def test_twenty_interrupts_at_random_moments_leave_nothing(build: Callable[[str], House]) -> None:
     seed = random.randrange(2**32)  # noqa: S311 - moments are no secrets
     print(f"seed {seed}")

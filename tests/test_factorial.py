@@ -129,6 +129,7 @@ def test_work_that_is_asked_for_before_any_worker_is_there_starts_with_the_first
     assert waiting.count("^Nobody serves the group factorial-worker; .*: uv run factorial_worker.py$") == 1
 
 
+@pytest.mark.long
 def test_when_all_workers_have_gone_and_none_comes_back_the_client_says_so(worker: Start, client: Start) -> None:
     only = worker("w1", "--delay", "100")
     waiting = client(5)

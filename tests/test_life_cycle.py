@@ -139,6 +139,7 @@ def test_a_second_signal_ends_a_process_at_once(
     assert child.lines[-1] == f"{example.who} is stopping"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server_is_gone", [False, True], ids=["step too long", "server gone"])
 def test_a_step_that_cannot_be_finished_within_5_s_is_one_line_and_status_1(
     tmp_path: Path, children: list[Child], *, server_is_gone: bool

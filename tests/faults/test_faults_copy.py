@@ -77,6 +77,7 @@ def server(ports: list[int], children: list[Child]) -> Pair:
     return Pair([str(port) for port in ports[2:]], starter(children))
 
 
+@pytest.mark.long
 def test_the_first_database_is_killed_and_its_copy_has_all_that_was_answered_and_the_run_goes_on(
     copied: Copied, server: Pair, children: list[Child]
 ) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
+import pytest
 from disk_stage import UNSTORED
 from fault_database import Run
 from fault_postgres import Pair
@@ -50,6 +51,7 @@ def test_tables_that_cannot_grow_refuse_what_is_not_stored_and_the_run_goes_on(
         assert server.stop() == 0
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_grow_ends_postgresql_and_the_run_goes_on_when_it_is_back(
     cluster: Cluster, children: list[Child]
 ) -> None:

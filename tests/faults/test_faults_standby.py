@@ -70,6 +70,7 @@ def answers(server: AnyServer) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_kill_9_of_the_server_that_serves_and_the_other_one_goes_on(
     postgres: Cluster, ports: list[str], new: Callable[..., Child], children: list[Child]
 ) -> None:

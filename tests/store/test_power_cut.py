@@ -214,6 +214,7 @@ def test_who_waits_is_told_although_the_disk_failed_to_sync_the_end(cut: Cut, wi
     assert client.next()["promise"]["state"] == "RESOLVED"
 
 
+@pytest.mark.long
 def test_a_factorial_ends_right_and_no_worker_dies_though_the_power_of_the_server_is_cut(
     cut: Cut, children: list[Child]
 ) -> None:
