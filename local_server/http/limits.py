@@ -30,6 +30,7 @@ import logging
 import socket
 import sys
 from collections import Counter
+from math import inf
 from typing import Final, Protocol
 
 try:
@@ -48,6 +49,7 @@ STALL_TIME: Final = 2.0
 LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
 LOOK_EVERY: Final = 1.0  # between two looks at the time of all connections
 APART: Final = 10.0  # between two lines of the log about the same
+GIVE_BACK: Final = 5.0  # until what large values took is given back, if none come meanwhile
 
 # In bytes.
 MAX_HEAD: Final = 64 * 2**10
@@ -154,7 +156,7 @@ class Limits:
         self.clock = 0.0
         self.slow: set[Limited] = set()
         self._closed = False
-        self._blocks = False  # megabytes came or went, so that there are blocks to be given back
+        self._give_back = inf  # blocks of the megabytes that came or went; when, by ``clock``
         self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
         self._received = 0  # the sum of these
         self._loop = asyncio.get_running_loop()
@@ -198,7 +200,8 @@ class Limits:
         """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
         self._received += size - self._bodies.pop(connection, 0)
         self._bodies[connection] = size
-        self._blocks |= size > MANY
+        if size > MANY:
+            self._give_back = self.clock + GIVE_BACK
         while self._received > RECEIVING and len(self._bodies) > 1:
             silent = next(iter(self._bodies))
             self.release(silent)
@@ -212,7 +215,8 @@ class Limits:
     def check_unsent(self) -> None:
         """Cut the connection that has most to take, if that is too much in all."""
         sizes = {one: one.unsent for one in self.slow}
-        self._blocks |= sum(sizes.values()) > MANY
+        if sum(sizes.values()) > MANY:
+            self._give_back = self.clock + GIVE_BACK
         if sum(sizes.values()) > SENDING:
             max(sizes, key=lambda one: sizes[one]).cut("too many bytes that clients do not take")
 
@@ -228,10 +232,10 @@ class Limits:
             if self.clock - self._logged.get(what, -APART) >= APART:
                 self._logged[what] = self.clock
                 logger.warning("%d connections closed: %s", self._noted.pop(what), what)
-        if self._blocks and not self._bodies:
-            self._blocks = False
+        if self._give_back <= self.clock:
+            self._give_back = inf
             give_blocks_back()
-        more = self.connections or self._noted or self._blocks
+        more = self.connections or self._noted or self._give_back < inf
         self._timer = self._loop.call_later(LOOK_EVERY, self._look) if more else None
 
     def note(self, what: str) -> None:
