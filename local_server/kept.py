@@ -46,7 +46,8 @@ class KeptConnections(RemoteStore):
     def call(self, req: PreparedRequest) -> Any:
         """Make a call; return its answer."""
         if self._keeps:
-            req.prepare_auth(self._auth)
+            if self._auth:  # else it has those of the address, if any
+                req.prepare_auth(self._auth)
             try:
                 status, body = self._exchange(self._request(req))
                 if status == HTTPStatus.NO_CONTENT:
