@@ -9,6 +9,7 @@ import logging
 import re
 from urllib.parse import unquote_to_bytes
 
+from local_server import os_process
 from local_server.api import oversize, replies
 from local_server.api.routes import Reply, Request, route
 from local_server.api.search import Query, search
@@ -16,6 +17,7 @@ from local_server.engine import Engine
 from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.http.exchange import JSON, TEXT, Exchange, PlainReply
 from local_server.http.guard import Guard
+from local_server.os_process import EndPoint
 from local_server.page.routes import Page
 from local_server.presence import Presence
 from local_server.rules.workers import Delivery
@@ -27,14 +29,18 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 class EventStream:
     """The stream of one worker: a message is an event, an event is a chunk of the response."""
 
-    def __init__(self, exchange: Exchange, base_url: str) -> None:
-        self._exchange, self._base_url = exchange, base_url
+    def __init__(self, exchange: Exchange, base_url: str, there: EndPoint, here: EndPoint) -> None:
+        self._exchange, self._base_url, self._ends = exchange, base_url, (there, here)
         self.close, self.cut = exchange.end_stream, exchange.cut
 
     @property
     def unsent(self) -> int:
         """Bytes of messages that the worker has not taken yet."""
         return self._exchange.unsent
+
+    def has_read_all(self) -> bool:
+        """Tell whether its worker, on this machine, has read all that it was sent."""
+        return not self.unsent and os_process.has_read_all(*self._ends)
 
     def send(self, delivery: Delivery) -> None:
         """Send a message; it names the addresses of the API."""
@@ -75,10 +81,8 @@ class Listener:
         if ends is None:  # it has gone already
             exchange.cut()
             return
-        stream = EventStream(exchange, self._base_url)
-        if exchange.open_stream(
-            "text/event-stream", lambda took_all: self._presence.disconnect(worker, stream, took_all)
-        ):
+        stream = EventStream(exchange, self._base_url, *ends)
+        if exchange.open_stream("text/event-stream", lambda: self._presence.disconnect(worker, stream)):
             worker = self._presence.connect(group, member, stream, *ends)
 
 

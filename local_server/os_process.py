@@ -31,6 +31,13 @@ def machine() -> str:
     return " ".join(names)
 
 
+class _Socket(NamedTuple):
+    """A connected socket of this machine."""
+
+    unread: int  # bytes that have come and were not read
+    inode: int
+
+
 class Peer(NamedTuple):
     """The other end of a connection to this process."""
 
@@ -41,7 +48,14 @@ class Peer(NamedTuple):
 
 def peer(there: EndPoint, here: EndPoint) -> Peer:
     """Return the other end of a connection that is open; on Linux that takes 0.1 ms."""
-    return Peer(there, here, _inode(there, here) if sys.platform == "linux" else None)
+    found = _socket(there, here)
+    return Peer(there, here, found and found.inode)
+
+
+def has_read_all(there: EndPoint, here: EndPoint) -> bool:
+    """Tell whether the other end of a connection is on this machine, and its program has read all that has come."""
+    found = _socket(there, here)
+    return found is not None and not found.unread
 
 
 def find(peers: list[Peer]) -> list[OsProcess | None]:
@@ -89,8 +103,10 @@ def _find_by_inode(peers: list[Peer]) -> list[int | None]:
     return [owners.get(link) for link in links]
 
 
-def _inode(peer: EndPoint, here: EndPoint) -> int | None:
-    """Return the inode of the peer's socket, by sock_diag(7) with an inet_diag_req_v2; None: it is not known here."""
+def _socket(peer: EndPoint, here: EndPoint) -> _Socket | None:
+    """Return the peer's socket, by sock_diag(7) with an inet_diag_req_v2; None: it is not known here."""
+    if sys.platform != "linux":
+        return None
     family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
     addresses = b"".join(socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (peer, here))
     wanted = struct.pack("!HH", peer[1], here[1]) + addresses + struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
@@ -105,8 +121,8 @@ def _inode(peer: EndPoint, here: EndPoint) -> int | None:
         return None
     if struct.unpack_from("=H", answer, 4)[0] == error:
         return None
-    inode: int = struct.unpack_from("=I", answer, 16 + 4 + 48 + 16)[0]  # behind header, state, id, and four counters
-    return inode
+    _, unread, _, _, inode = struct.unpack_from("=5I", answer, 16 + 4 + 48)  # behind header, state and id
+    return _Socket(unread, inode)
 
 
 def is_alive(process: OsProcess) -> bool:

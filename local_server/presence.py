@@ -3,13 +3,12 @@
 A worker is known by its name, ``group/id``. What is seen of it is a stream, and, on this machine, the process at the
 other end of that stream, which is looked up when the stream opens. Three things happen, and the rules are told each:
 
-- A stream opens. Notifications that were just sent on an older stream of that name are sent again; messages that were
-  not claimed can still be claimed for 500 ms, those of the last run of the server for their whole time. Claims that
-  were made before stay with the process of the older stream, which may be the same one, reconnected, or another that
-  still works.
-- A stream closes, mostly a moment before or after the end of its process. Notifications that were just sent on it wait
-  for the next, unless a process that is known has taken them and then closed it. What its worker has claimed stays
-  claimed while its process lives. Where no process is known, it stays claimed while heartbeats come.
+- A stream opens. Notifications that were just sent on an older stream of that name are sent again, unless that one is
+  still open and its process has read them; messages that were not claimed can still be claimed for 500 ms, those of the
+  last run of the server for their whole time. Claims that were made before stay with the process of the older stream,
+  which may be the same one, reconnected, or another that still works.
+- A stream closes, mostly a moment before or after the end of its process. What its worker has claimed stays claimed
+  while its process lives. Where no process is known, it stays claimed while heartbeats come.
 - A process ends. What it has claimed is free, and its stream is closed if it is the latest of that name.
 
 Two living processes of one name are namesakes: work goes to the one that connected last, each answers for what it
@@ -70,6 +69,7 @@ class Presence:
         replaced, worker.stream = worker.stream, stream
         earlier, worker.os_process = worker.os_process, None
         self._engine.workers.moves += 1
+        has_read_all = bool(earlier and replaced and replaced.has_read_all())  # else perhaps a proxy has
 
         def connected(turn: Turn) -> None:
             if earlier:
@@ -77,7 +77,7 @@ class Presence:
                 claimed = losses.counters(turn, worker.claimed)
                 self._claims[worker, earlier] = dict(claimed.items() - others.items())
             if replaced:  # else the last run of the server had it, and what that has sent has its time as it is
-                losses.stream_closed(turn, worker)
+                losses.stream_closed(turn, worker, has_read_all=has_read_all)
             dispatch.connected(turn, worker)
 
         self._engine.tell(connected)
@@ -87,16 +87,15 @@ class Presence:
             self._looking = asyncio.create_task(self._look_up())
         return worker
 
-    def disconnect(self, worker: Worker, stream: Stream, took_all: bool) -> None:  # noqa: FBT001 - of a callback
-        """Note that a stream has closed, by its client after it had taken all that it was sent, or otherwise."""
+    def disconnect(self, worker: Worker, stream: Stream) -> None:
+        """Note that a stream has closed."""
         if worker.stream is not stream:  # a newer one has taken its place
             return
         worker.stream = None
         self._engine.workers.moves += 1
-        took_all = took_all and worker.os_process is not None  # else it is not known who has taken it: a proxy, perhaps
 
         def disconnected(turn: Turn) -> None:
-            losses.stream_closed(turn, worker, took_all=took_all)
+            losses.stream_closed(turn, worker)
             if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None

@@ -127,25 +127,25 @@ class Stage:
 
     # connections
 
-    def connect(self, name: str, process: OsProcess | None = None) -> RecordingStream:
-        """Open a stream for ``group/id``; an older one is closed."""
+    def connect(self, name: str, process: OsProcess | None = None, *, has_read_all: bool = False) -> RecordingStream:
+        """Open a stream for ``group/id``; an older one, of which the client has read all or not, is closed."""
         worker, stream = self.workers.get(*name.split("/", 1)), RecordingStream(self)
         replaced, worker.stream = worker.stream, stream
         worker.os_process = process or worker.os_process
         with self.turn() as turn:
             if replaced:
-                losses.stream_closed(turn, worker)
+                losses.stream_closed(turn, worker, has_read_all=has_read_all)
             dispatch.connected(turn, worker)
         if replaced:
             replaced.close()
         return stream
 
-    def disconnect(self, name: str, *, took_all: bool = False) -> None:
+    def disconnect(self, name: str) -> None:
         """Close the stream of ``group/id``."""
         worker = self.worker(name)
         worker.stream = None
         with self.turn() as turn:
-            losses.stream_closed(turn, worker, took_all=took_all)
+            losses.stream_closed(turn, worker)
             if worker.os_process is None:
                 losses.out_of_sight(turn, worker)
             turn.freed_workers[worker] = None

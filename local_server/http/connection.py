@@ -35,6 +35,8 @@ from local_server.http.limits import Limits
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
 _RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+
 Phase = IntEnum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above; from LAST on, what comes is dropped
 
 
@@ -54,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._phase = Phase.IDLE
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
-        self._gone: Callable[[bool], object] | None = None  # tells a stream, or what is working on an answer
+        self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
@@ -75,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._end()
         self._limits.remove(self)
         if self._gone:
-            self._gone(False)  # noqa: FBT003 - see ``Exchange.open_stream``
+            self._gone()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
@@ -103,8 +105,6 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
         if self._gone or self._phase >= Phase.STREAM or not (self._current or self._due):
-            if self._gone and self._phase is Phase.STREAM:  # it is told again when that is lost, which changes nothing
-                self._gone(not self.unsent and limits.all_received(self.transport.get_extra_info("socket")))
             self._end()
             return False
         self._phase = Phase.LAST
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
 
     # streams
 
-    def open_stream(self, head: str, gone: Callable[[bool], None]) -> bool:
+    def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
         """Begin a body of unknown length; see ``Exchange``."""
         if not self._limits.may_stream(self):
             self.cut("too many event streams")

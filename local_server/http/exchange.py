@@ -48,7 +48,7 @@ class Line(Protocol):
     def run(self, answering: Coroutine[Any, Any, None]) -> None:
         """Let a coroutine answer."""
 
-    def open_stream(self, head: str, gone: Callable[[bool], None]) -> bool:
+    def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
         """Begin a body of unknown length."""
 
     def write_chunk(self, data: bytes) -> None:
@@ -100,10 +100,9 @@ class Exchange:
         """Let a coroutine answer; it is cancelled when the client leaves."""
         self._connection.run(answering)
 
-    def open_stream(self, content_type: str, gone: Callable[[bool], None]) -> bool:
+    def open_stream(self, content_type: str, gone: Callable[[], None]) -> bool:
         """Answer 200 with a body that is sent bit by bit, in chunks; ``gone`` is called when the connection closes.
 
-        It is told whether the client has closed it, and had taken all that it was sent.
         Where that would be one stream too many the connection is closed, and the answer is False.
         """
         return self._connection.open_stream(f"content-type: {content_type}\r\ncache-control: no-cache\r\n", gone)

@@ -27,8 +27,6 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import socket
-import sys
 from collections import Counter
 from math import inf
 from typing import Final, Protocol
@@ -96,19 +94,6 @@ def give_blocks_back() -> None:
     """Give back what glibc has kept; it takes some milliseconds."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def all_received(connection: socket.socket) -> bool:
-    """Tell whether the other end of a connection, which has closed it, received all that was sent.
-
-    A program that closes a connection without having read everything ends it with a reset, and not like this.
-    """
-    if sys.platform != "linux":
-        return False
-    import fcntl  # noqa: PLC0415 - not on Windows
-    import termios  # noqa: PLC0415 - likewise
-
-    return not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
 
 
 class Limited(Protocol):

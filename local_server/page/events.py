@@ -27,7 +27,7 @@ class Events:
 
     def open(self, exchange: Exchange) -> None:
         """Make the exchange the event stream of a page, which looks at everything once by itself."""
-        if not exchange.open_stream("text/event-stream", lambda _: self._close(exchange)):
+        if not exchange.open_stream("text/event-stream", lambda: self._close(exchange)):
             return
         exchange.write(b"retry: 500\nevent: changed\ndata: \n\n")
         self._pages[exchange] = True

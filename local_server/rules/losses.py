@@ -71,12 +71,10 @@ def deadline_passed(turn: Turn, task: Task) -> None:
         lose(turn, task, f"no heartbeat within {task.ttl} ms" if task.state == "CLAIMED" else "not claimed in time")
 
 
-def stream_closed(turn: Turn, worker: Worker, *, took_all: bool = False) -> None:
-    """Take back what was sent on a stream that has closed, unless its client is known to have taken all."""
+def stream_closed(turn: Turn, worker: Worker, *, has_read_all: bool = False) -> None:
+    """Take back what was sent on a stream that is closed or replaced, but for what its client is known to have read."""
     for task in _tasks(turn, worker.notified):
-        # What this turn was going to send, it has not taken. What others of its group may take, goes to them: it has
-        # closed its stream, and may have been killed.
-        if took_all and task.id not in turn.outbox and _is_for_one(task):
+        if has_read_all and task.id not in turn.outbox:  # which is what this turn was going to send
             settle(turn, task)
         else:
             lose(turn, task, "stream closed")

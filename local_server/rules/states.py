@@ -10,8 +10,7 @@ its process is gone, its lease or the time to claim has run out - the task waits
 nothing the lost holder says can change it.
 
 A notify task carries the end of a promise to a client, which never answers. It counts as delivered once the stream it
-was sent on has stayed open for a while, or its client has taken all and closed it. When the stream ends otherwise, it
-waits again for the client.
+was sent on has stayed open for a while; when the stream closes before that, it waits again for the client.
 
 These tables are the only authority: a state is changed by ``transition`` and by nothing else. (``tasks.claim`` grants
 two kinds of claims that this table refuses, the repeated and the late one; they change no state.)

@@ -30,6 +30,9 @@ class Stream(Protocol):
     def unsent(self) -> int:
         """Bytes of messages that the client has not taken yet."""
 
+    def has_read_all(self) -> bool:
+        """Tell whether its client is known to have read all that it was sent."""
+
     def send(self, delivery: "Delivery") -> None:
         """Send one message; never blocks, never fails."""
 

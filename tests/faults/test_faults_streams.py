@@ -84,10 +84,9 @@ class Streams(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def connect(self, worker: str) -> None:
-        """Open a stream; it replaces that of the worker's namesake."""
+        """Open a stream; it replaces that of the worker's namesake, whose news was read and need not come again."""
         if worker in self.streams:
             self.wait_for_news(worker)
-            self.forget_late_news(worker)
         stream = self.wire.stream(self.wire.id(worker[0]), worker[2:])
         self.streams[worker] = stream
 
@@ -103,7 +102,7 @@ class Streams(RuleBasedStateMachine):
         self.wait_for({(promise, who) for promise, who in self.subscribed if who == worker} - self.still_pending())
 
     def forget_late_news(self, worker: str) -> None:
-        """Forget what came just before its stream is replaced, which has to come again."""
+        """Forget what came just before its stream closes, which has to come again."""
         stream, late = self.streams[worker], time.monotonic() - SURELY_SENT_AGAIN
         self.told = {what: (on, at) for what, (on, at) in self.told.items() if on is not stream or at < late}
 
@@ -121,9 +120,10 @@ class Streams(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def disconnect(self, worker: str) -> None:
-        """Close a stream, and forget what came on it and is not claimed; its news was read, and need not come again."""
+        """Close a stream, and forget what came on it and is not claimed."""
         if worker in self.streams:
             self.wait_for_news(worker)
+            self.forget_late_news(worker)
             stream = self.streams.pop(worker)
             self.unclaimed = [message for message in self.unclaimed if message.stream is not stream]
             stream.socket.shutdown(socket.SHUT_RDWR)

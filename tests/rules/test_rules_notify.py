@@ -54,33 +54,28 @@ def test_a_notification_whose_stream_closes_at_once_is_sent_on_the_next(stage: S
     assert stage.task("__notify:p:s").counter == 1
 
 
-def test_a_notification_is_not_sent_again_to_a_client_that_had_taken_it_before_it_closed_its_stream(
-    stage: Stage,
-) -> None:
-    stage.connect("g/c")
-    subscribed(stage)
-    stage.complete("p")
-    stage.disconnect("g/c", took_all=True)
-    assert stage.task("__notify:p:s").state == "COMPLETED"
-    assert stage.connect("g/c").messages == []
-
-
-def test_a_notification_of_the_turn_in_which_its_stream_closes_waits_though_the_client_had_taken_all_before(
-    stage: Stage,
-) -> None:
-    stage.connect("g/c")
-    subscribed(stage)
-    with stage.turn():
-        stage.complete("p")
-        stage.disconnect("g/c", took_all=True)
-    assert stage.connect("g/c").messages == NOTIFIED
-
-
 def test_a_notification_just_sent_on_a_stream_that_is_replaced_is_sent_on_the_newer(stage: Stage) -> None:
     stage.connect("g/c")
     subscribed(stage)
     stage.complete("p")
     assert stage.connect("g/c").messages == NOTIFIED
+
+
+def test_what_a_client_has_read_on_a_stream_that_it_replaces_is_not_sent_again(stage: Stage) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    stage.complete("p")
+    assert stage.connect("g/c", has_read_all=True).messages == []
+    assert stage.task("__notify:p:s").state == "COMPLETED"
+
+
+def test_what_is_sent_in_the_turn_in_which_a_stream_is_replaced_was_not_read_on_that(stage: Stage) -> None:
+    stage.connect("g/c")
+    subscribed(stage)
+    with stage.turn():
+        stage.complete("p")
+        newer = stage.connect("g/c", has_read_all=True)
+    assert newer.messages == NOTIFIED
 
 
 def test_a_notification_survives_a_restart(durable: Stage) -> None:
@@ -128,7 +123,7 @@ def test_a_notification_for_a_group_reaches_one_of_it(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("seen", ["its stream closes first", "its process ends first"])
-def test_a_notification_for_a_group_goes_to_another_when_the_one_who_took_it_ends_at_once(
+def test_a_notification_for_a_group_goes_to_another_when_the_one_who_read_it_ends_at_once(
     stage: Stage, seen: str
 ) -> None:
     first, second = stage.connect("g/one", PROCESS), stage.connect("g/two")
@@ -136,7 +131,7 @@ def test_a_notification_for_a_group_goes_to_another_when_the_one_who_took_it_end
     stage.complete("p")
     assert (first.messages, second.messages) == (NOTIFIED, [])
     if seen == "its stream closes first":
-        stage.disconnect("g/one", took_all=True)
+        stage.disconnect("g/one")
     stage.process_ends("g/one")
     assert second.messages == NOTIFIED
 
