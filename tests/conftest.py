@@ -26,6 +26,7 @@ sys.dont_write_bytecode = False
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # else what the tests have started would outlive them
 settings.load_profile("ci")  # the same examples each time, and no limit to the time of one: the machine is busy here
 
 
