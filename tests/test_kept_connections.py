@@ -114,7 +114,7 @@ def test_credentials_in_the_address_are_sent_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         store = KeptConnections("http://jo:secret@127.0.0.1", port)
-        calling = threading.Thread(target=store.promises.get, args=("x",))
+        calling = threading.Thread(target=store.promises.get, args=("x",), daemon=True)
         calling.start()
         with listener.accept()[0] as connection:
             head = connection.recv(65_536).decode()

@@ -39,6 +39,23 @@ class Order:
 
 Resonate.remote().begin_rpc("order-7", "order", Order(42))
 """
+REFUSING = """
+import threading
+from resonate import Resonate
+
+resonate = Resonate.remote(group="orders")
+
+class NoMoney(Exception):
+    pass
+
+@resonate.register
+def order(ctx, number):
+    yield ctx.sleep(0)
+    raise NoMoney("5 are missing")
+
+resonate.start()
+threading.Event().wait()
+"""
 
 
 def command(server: ThreadServer, *words: str) -> str:
@@ -144,6 +161,15 @@ def test_an_object_of_a_class_of_the_program_that_was_started_arrives_as_a_dict(
     assert client.wait() == 0
     assert resonate_server.wait_for("order-7").value == "dict"
     assert resonate_server.tree("order-7").startswith("✔ order-7 order({}) ")
+
+
+def test_an_error_of_a_class_of_the_program_that_was_started_arrives_without_what_it_says(
+    resonate_server: ThreadServer, resonate: Resonate
+) -> None:
+    resonate_server.spawn("-c", REFUSING)
+    with pytest.raises(Exception, match=r"^\[\]$") as error:
+        resonate.options(target="orders").rpc("order-7", "order", 7)
+    assert f"`{error.typename}: {error.value}`" in PAGE.read_text(encoding="utf-8")
 
 
 def test_a_function_that_is_registered_elsewhere_is_registered_with_the_fixture_too(resonate: Resonate) -> None:

@@ -58,8 +58,8 @@ BODY_RATE: Final = 64 * 2**10  # a second
 RECEIVING: Final = 256 * 2**20
 STREAM_UNSENT: Final = 8 * 2**20
 SENDING: Final = 512 * 2**20
-MANY: Final = 2**20
-LARGE_BLOCK: Final = 16 * 2**20
+MANY: Final = 2**20  # of one body, or unsent: behind these there are blocks to be given back
+LARGE_BLOCK: Final = 16 * 2**20  # is given back at once
 
 # In descriptors.
 MOST: Final = 16_384
@@ -200,9 +200,10 @@ class Limits:
     def check_unsent(self) -> None:
         """Cut the connection that has most to take, if that is too much in all."""
         sizes = {one: one.unsent for one in self.slow}
-        if sum(sizes.values()) > MANY:
+        unsent = sum(sizes.values())
+        if unsent > MANY:
             self._give_back = self.clock + GIVE_BACK
-        if sum(sizes.values()) > SENDING:
+        if unsent > SENDING:
             max(sizes, key=lambda one: sizes[one]).cut("too many bytes that clients do not take")
 
     # time
