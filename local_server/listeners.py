@@ -5,13 +5,19 @@ then ``engine`` lets it out (``Turn.send``), each message on its stream. A strea
 /poll of the API.
 """
 
+import asyncio
 import logging
 import re
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from msgspec.structs import replace
+
 from local_server import os_process
-from local_server.api import oversize, replies
-from local_server.api.routes import Reply, Request, route
+from local_server.api import large, oversize, replies
+from local_server.api.routes import Operation, Reply, Request, route
 from local_server.api.search import Query, search
 from local_server.engine import Engine
 from local_server.errors import INTERNAL_ERROR, Refusal
@@ -21,22 +27,25 @@ from local_server.os_process import EndPoint
 from local_server.page.routes import Page
 from local_server.presence import Presence
 from local_server.rules.workers import Delivery
+from local_server.store.parts import is_split, whole_size
 
 logger = logging.getLogger(__name__)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class EventStream:
-    """The stream of one worker: a message is an event, an event is a chunk of the response."""
+    """The stream of one worker: a message is an event, an event is a chunk of the response, or some if it is large."""
 
-    def __init__(self, exchange: Exchange, base_url: str, there: EndPoint, here: EndPoint) -> None:
-        self._exchange, self._base_url, self._ends = exchange, base_url, (there, here)
+    def __init__(self, exchange: Exchange, engine: Engine, base_url: str, ends: tuple[EndPoint, EndPoint]) -> None:
+        self._exchange, self._engine, self._base_url, self._ends = exchange, engine, base_url, ends
         self.close, self.cut = exchange.end_stream, exchange.cut
+        self._due = deque[bytes]()  # messages that are large, or behind a large one
+        self._sending: asyncio.Task[None] | None = None
 
     @property
     def unsent(self) -> int:
-        """Bytes of messages that the worker has not taken yet."""
-        return self._exchange.unsent
+        """Bytes of messages that the worker has not taken yet; of large ones at least one."""
+        return self._exchange.unsent + len(self._due)
 
     def has_read_all(self) -> bool:
         """Tell whether its worker, on this machine, has read all that it was sent."""
@@ -44,7 +53,29 @@ class EventStream:
 
     def send(self, delivery: Delivery) -> None:
         """Send a message; it names the addresses of the API."""
-        self._exchange.write(replies.message(delivery, self._base_url))
+        message = replies.message(delivery, self._base_url)
+        if not self._due and not is_split(message):
+            self._exchange.write(message)
+            return
+        self._due.append(message)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_due())
+
+    async def _send_due(self) -> None:
+        try:
+            while self._due:
+                async for piece in large.whole(self._engine, self._due[0]):
+                    self._exchange.write(piece)
+                    await self._exchange.room()
+                self._due.popleft()
+        except Refusal:  # its promise was removed, or nothing can be read
+            self.cut()
+        self._sending = None
+
+    def ended(self) -> None:
+        """Send nothing more: it has closed."""
+        if self._sending:
+            self._sending.cancel()
 
 
 class Listener:
@@ -60,13 +91,8 @@ class Listener:
         try:
             self._guard.check(exchange)
             self._answer(exchange, *_split(exchange.target))
-        except PlainReply as plain:
-            exchange.reply(plain.status, TEXT, plain.text.encode(), plain.headers)
-        except Refusal as refusal:
-            _reply(exchange, refusal)
-        except Exception:
-            logger.exception("%s %r could not be answered", exchange.method, exchange.target[:200])
-            _reply(exchange, Refusal(INTERNAL_ERROR, "the server has a fault; its log tells which"))
+        except Exception as error:  # noqa: BLE001 - it is answered
+            _refuse(exchange, error)
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         raise NotImplementedError
@@ -81,8 +107,13 @@ class Listener:
         if ends is None:  # it has gone already
             exchange.cut()
             return
-        stream = EventStream(exchange, self._base_url, *ends)
-        if exchange.open_stream("text/event-stream", lambda: self._presence.disconnect(worker, stream)):
+        stream = EventStream(exchange, self._engine, self._base_url, ends)
+
+        def gone() -> None:
+            stream.ended()
+            self._presence.disconnect(worker, stream)
+
+        if exchange.open_stream("text/event-stream", gone):
             worker = self._presence.connect(group, member, stream, *ends)
 
 
@@ -92,6 +123,7 @@ class ApiListener(Listener):
     def __init__(self, engine: Engine, presence: Presence, guard: Guard, base_url: str, stream_url: str) -> None:
         super().__init__(engine, presence, guard, base_url, stream_url)
         self._page = Page(engine, stream_url)
+        self._cutting = asyncio.Lock()
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
         method = exchange.method
@@ -100,20 +132,53 @@ class ApiListener(Listener):
         elif method == "GET" and path.startswith("/poll/"):
             self._open_stream(exchange, path.removeprefix("/poll"))
         elif method == "GET" and path in ("/promises", "/schedules"):
-            exchange.run(self._search(exchange, Query.parse(path[1:], query)))
+            exchange.run(self._answer_later(exchange, self._search(Query.parse(path[1:], query))))
         else:
             handler, name = route(method, path)
             if path.startswith("/tasks/") and method == "GET":
                 self._guard.check_program(exchange)
             request = Request(name, exchange.headers, exchange.body, self._base_url)
+            if len(request.body) > large.SMALL and not exchange.too_large:
+                exchange.run(self._answer_later(exchange, self._decide(handler, request)))
+                return
             operation = oversize.fail(method, path, request) if exchange.too_large else handler(request)
-            self._engine.do(operation, lambda result: _reply(exchange, result))
+            self._engine.do(operation, lambda result: self._reply(exchange, result))
 
-    async def _search(self, exchange: Exchange, query: Query) -> None:
+    async def _search(self, query: Query) -> Reply:
+        return 200, await search(self._engine, query)
+
+    async def _decide(self, handler: Callable[[Request], Operation], request: Request) -> Reply:
+        """Decide on a request with a large body."""
+        upload = large.Upload(self._engine, self._cutting)
         try:
-            _reply(exchange, (200, await search(self._engine, query)))
-        except Refusal as refusal:
-            _reply(exchange, refusal)
+            body = await upload.read(request.body)
+            return await self._engine.ask(upload.stored_by(handler(replace(request, body=body))))
+        finally:
+            upload.end()
+
+    async def _answer_later(self, exchange: Exchange, deciding: Coroutine[Any, Any, Reply]) -> None:
+        try:
+            self._reply(exchange, await deciding)
+        except Exception as error:  # noqa: BLE001 - it is answered
+            _refuse(exchange, error)
+
+    def _reply(self, exchange: Exchange, result: Reply | Refusal) -> None:
+        if isinstance(result, Refusal):
+            _refuse(exchange, result)
+            return
+        status, content = result
+        body = b"" if content is None else replies.encode(content)
+        if is_split(body):
+            exchange.run(self._reply_whole(exchange, status, body))
+        else:
+            exchange.reply(status, JSON, body)
+
+    async def _reply_whole(self, exchange: Exchange, status: int, body: bytes) -> None:
+        """Answer with what stands in a body, and its parts."""
+        try:
+            await exchange.reply_in_parts(status, JSON, whole_size(body), large.whole(self._engine, body))
+        except Refusal:  # its promise was removed, or nothing can be read
+            exchange.cut()
 
 
 class StreamListener(Listener):
@@ -126,12 +191,15 @@ class StreamListener(Listener):
         self._open_stream(exchange, path)
 
 
-def _reply(exchange: Exchange, result: Reply | Refusal) -> None:
-    if isinstance(result, Refusal):
-        exchange.reply(result.code // 100, JSON, replies.error(result))
-    else:
-        status, content = result
-        exchange.reply(status, JSON, b"" if content is None else replies.encode(content))
+def _refuse(exchange: Exchange, error: Exception) -> None:
+    """Answer a request that is refused, or at which a fault has shown."""
+    if isinstance(error, PlainReply):
+        exchange.reply(error.status, TEXT, error.text.encode(), error.headers)
+        return
+    if not isinstance(error, Refusal):
+        logger.error("%s %r could not be answered", exchange.method, exchange.target[:200], exc_info=error)
+        error = Refusal(INTERNAL_ERROR, "the server has a fault; its log tells which")
+    exchange.reply(error.code // 100, JSON, replies.error(error))
 
 
 def _split(target: bytes) -> tuple[str, str]:

@@ -8,6 +8,7 @@ broken UTF-8 becomes U+FFFD. Values are read strictly: no type is converted into
 import base64
 import json
 import re
+import secrets
 import string
 from typing import Annotated, Any
 
@@ -16,13 +17,15 @@ from msgspec import Meta, Raw, Struct
 
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.model import Promise, Schedule
+from local_server.store.parts import marker
 
 Id = Annotated[str, Meta(min_length=1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Ttl = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Headers = dict[str, str]
 _ALPHABET = f"{string.ascii_letters}{string.digits}+/".encode()  # of base64
-_PIECE = 64 * 2**10  # characters
+_SECRET = secrets.token_hex(16)  # of this run, so that no client can write a token
+_TOKEN = re.compile(_SECRET.encode() + rb":(\d+):(\d+):(\d+):(True|False)")
 
 
 class Value(Struct):
@@ -42,22 +45,39 @@ class Value(Struct):
             raise Refusal(BAD_REQUEST, f"{where}.data: {error}; expected base64 of the standard alphabet") from None
         if data:
             shown["data"] = data
-        return Raw(msgspec.json.encode(shown))
+        text = _encode(shown)
+        return Raw(_TOKEN.sub(_marker, text) if _is_cut(text) else text)
 
 
 def _canonical(text: str) -> str:
-    """Return base64 in its one spelling; raise a ValueError for what is none."""
-    # Only the end has more than one spelling: megabytes are not decoded for that, nor copied in one piece.
-    rest = max(0, len(text) - 4)
-    pieces = (text[start : min(start + _PIECE, rest)] for start in range(0, rest, _PIECE))
-    if len(text) % 4 == 0 and not any(piece.encode("utf-8", "replace").translate(None, _ALPHABET) for piece in pieces):
-        spelled = _to_base64(base64.b64decode(text[rest:], validate=True))
-        return text if text.endswith(spelled) else text[:rest] + spelled
+    """Return base64 in its one spelling, or a token for it; raise a ValueError for what is none."""
+    if text.startswith(_SECRET):
+        if text.endswith("False"):
+            raise ValueError("found another character, or no whole groups of four")
+        return text
     return _to_base64(base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True))
 
 
 def _to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def no_base64(text: bytes) -> bytes:
+    """Return the characters that are not of the alphabet of base64."""
+    return text.translate(None, _ALPHABET)
+
+
+def token(parts: range, size: int, *, is_base64: bool) -> bytes:
+    """Return what stands for a string that was cut out of a body, whatever reads that."""
+    return f"{_SECRET}:{parts.start}:{parts.stop}:{size}:{is_base64}".encode()
+
+
+def _marker(found: re.Match[bytes]) -> bytes:
+    return marker(range(int(found[1]), int(found[2])), int(found[3]))
+
+
+def _is_cut(text: bytes | bytearray) -> bool:
+    return _SECRET.encode() in text
 
 
 class NewPromise(Struct):
@@ -182,6 +202,7 @@ _OBJECTS = {"param", "value", "promise", "task", "promiseparam"}  # fields whose
 _MAPS = {"headers", "tags", "promisetags"}  # fields whose keys are the client's
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _encode = msgspec.json.Encoder().encode
+MOST = 512 * 2**10  # bytes of a body that are read; long strings are cut out before: see ``large``
 _SEARCHED = 64 * 2**10  # bytes; in a larger body the last of repeated names counts
 
 
@@ -198,6 +219,8 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
     Raises:
         Refusal: 40000 that names the field, what was found and what was expected.
     """
+    if len(body) > MOST:
+        raise too_much()
     try:
         value = msgspec.json.decode(body)
         if isinstance(value, dict) and _may_repeat(body, value):
@@ -210,10 +233,18 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
         value = {}
     if not isinstance(value, _OBJECT):
         raise Refusal(BAD_REQUEST, f"body: found {type(value).__name__}; expected a JSON object")
+    fields = _folded({}, value)
+    if _is_cut(body):
+        _refuse_long(fields)
     try:
-        return msgspec.convert(_folded({}, value), shape)
+        return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
         raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
+
+
+def too_much() -> Refusal:
+    """Return the refusal of a body that is large, and not for its long strings."""
+    return Refusal(BAD_REQUEST, f"body: found more than {MOST} bytes besides long strings; expected at most that")
 
 
 def _may_repeat(body: bytes | bytearray, value: object) -> bool:
@@ -221,11 +252,22 @@ def _may_repeat(body: bytes | bytearray, value: object) -> bool:
     return len(body) <= _SEARCHED and body.count(b'":') != _encode(value).count(b'":')
 
 
+def _refuse_long(fields: dict[str, Any], *, in_value: bool = False) -> None:
+    """Refuse long strings but for the headers and data of a promise's parameter and value."""
+    for name, one in fields.items():
+        text = name if in_value or isinstance(one, dict) else f"{name} {one}"
+        if found := _TOKEN.search(text.encode("utf-8", "replace")):
+            raise Refusal(BAD_REQUEST, f"{name[:40]}: found a string of {found[3].decode()} bytes; expected one as "
+                                       "long as that only in headers and data of param and value")  # fmt: skip
+        if isinstance(one, dict):
+            _refuse_long(one, in_value=name in {"param", "value"} or (in_value and name == "headers"))
+
+
 def _tolerant(body: bytes | bytearray) -> object:
     try:
         text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
         decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_Pairs)
-        return _mended(decoder.raw_decode(text)[0])
+        return mended(decoder.raw_decode(text)[0])
     except (ValueError, RecursionError) as error:
         raise Refusal(BAD_REQUEST, f"body: {error}; expected a JSON object") from None
 
@@ -256,12 +298,12 @@ def _folded(earlier: dict[str, Any], fields: dict[str, Any] | _Pairs) -> dict[st
     return earlier
 
 
-def _mended(value: Any) -> Any:
+def mended(value: Any) -> Any:
     """Return what was decoded without halves of characters."""
     if isinstance(value, _Pairs):
-        return _Pairs((_mended(key), _mended(one)) for key, one in value)
+        return _Pairs((mended(key), mended(one)) for key, one in value)
     if isinstance(value, list):
-        return [_mended(one) for one in value]
+        return [mended(one) for one in value]
     return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
 
 

@@ -212,7 +212,7 @@ async def _shrink(engine: Engine) -> None:
     """Give the space back."""
     more = True
     while more:
-        more = await engine.ask(lambda turn: turn.store.shrink())
+        more = await engine.ask(lambda turn: turn.store.parts.remove_some() or turn.store.shrink())
         await asyncio.sleep(PAUSE)
 
 

@@ -1,6 +1,7 @@
 """The shapes of what is sent: the answers of the API, the messages of event streams, and errors, all as JSON."""
 
 import json
+import re
 
 import msgspec
 from msgspec import Struct
@@ -33,6 +34,7 @@ class CallbackReply(Struct, rename="camel"):
 
 
 _encode = msgspec.json.Encoder().encode
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ESCAPES = [(one.encode()[0], one.encode(), b"\\u%04x" % ord(one)) for one in "<>&\u2028\u2029"]
 
 
@@ -80,7 +82,7 @@ def message(delivery: Delivery, base: str) -> bytes:
         body = {**head, "href": href, "task": shown, "type": delivery.task.kind}
     text = encode(body)
     if not text.isascii():
-        text = json.dumps(json.loads(text), separators=(",", ":")).encode()
+        text = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text.decode()).encode()
     return b"data: " + text + b"\n\n"
 
 

@@ -17,7 +17,6 @@ parsing and waits in the queue for its turn like any answer.
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Coroutine
 from enum import IntEnum
@@ -30,10 +29,10 @@ import httptools
 from local_server import WIRE_VERSION
 from local_server.http import limits
 from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
+from local_server.http.incoming import Body, escaped
 from local_server.http.limits import Limits
 
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
-_RAW = re.compile(rb"[\x80-\xff]")
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
@@ -57,11 +56,11 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
         self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
+        self._room: asyncio.Future[None] | None = None  # that the client makes by taking what it was sent
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
-        self._body: bytes | bytearray = b""  # grows in place if it comes in parts
-        self._body_size = 0
+        self._body = Body()
         self.expires = inf
 
     # of asyncio
@@ -85,7 +84,7 @@ class Connection(asyncio.Protocol):
             return
         headers = self._headers
         try:
-            self._parser.feed_data(_escaped(data) if self._phase is Phase.IDLE and not data.isascii() else data)
+            self._parser.feed_data(escaped(data) if self._phase is Phase.IDLE and not data.isascii() else data)
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, PlainReply):
                 raise
@@ -99,8 +98,8 @@ class Connection(asyncio.Protocol):
             self._head_read += len(data)
             if self._head_read > 2 * limits.MAX_HEAD:
                 self._refuse(LargeHead())
-        elif self._phase is Phase.BODY and self._body:
-            self._limits.hold(self, len(self._body))
+        elif self._phase is Phase.BODY and self._body.size:
+            self._limits.hold(self, len(self._body.data))
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
@@ -120,6 +119,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on when it has taken that."""
         self._limits.slow.discard(self)
+        if self._room and not self._room.done():
+            self._room.set_result(None)
         if self._phase is Phase.STREAM:
             self.expires = inf
         self._next()
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._phase = Phase.HEAD
         self.expires = self._limits.clock + limits.HEAD_TIME
         self._target, self._headers, self._head_size, self._head_read = b"", {}, 0, 0
-        self._body, self._body_size = b"", 0
+        self._body = Body()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
@@ -169,27 +170,16 @@ class Connection(asyncio.Protocol):
         self.expires = self._limits.clock + limits.BODY_TIME
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; of one that is too large only the beginning is kept."""
-        self._body_size += len(body)
-        if self._body_size > limits.MAX_BODY:
-            if self._body_size > limits.MAX_DROPPED:
-                raise LargeBody
-            self._body = bytes(self._body[: limits.BEGINNING])
-        elif not self._body:
-            self._body = body
-        else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += body
-            self.expires += len(body) / limits.BODY_RATE
+        """Take a part of the body."""
+        self._body.add(body)
+        self.expires += len(body) / limits.BODY_RATE
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
-        too_large = self._body_size > limits.MAX_BODY
+        body, self._body = self._body, Body()
         method = self._parser.get_method().decode("latin-1")
-        exchange = Exchange(self, method, self._target, self._headers, self._body, too_large=too_large)
-        self._body = b""
-        self._phase = Phase.IDLE if self._parser.should_keep_alive() and not too_large else Phase.LAST
+        exchange = Exchange(self, method, self._target, self._headers, body.data, too_large=body.too_large)
+        self._phase = Phase.IDLE if self._parser.should_keep_alive() and not body.too_large else Phase.LAST
         if self._current or self._due:
             self._due.append(exchange)
             self.transport.pause_reading()
@@ -235,7 +225,7 @@ class Connection(asyncio.Protocol):
         """Do without the body of a request; the status is one after which the SDK sends it again."""
         self._limits.note(why)
         if self._phase is Phase.BODY:
-            self._refuse(PlainReply(500, f"{why}: found {self._body_size} bytes; send it again"))
+            self._refuse(PlainReply(500, f"{why}: found {self._body.size} bytes; send it again"))
         else:
             self.cut()
 
@@ -254,7 +244,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _end(self) -> None:
-        self._phase, self._current, self._body = Phase.CLOSED, None, b""
+        self._phase, self._current, self._body = Phase.CLOSED, None, Body()
         self._due.clear()
 
     # answers
@@ -263,7 +253,7 @@ class Connection(asyncio.Protocol):
         """Answer what is no request, in its turn, and close."""
         if self._phase >= Phase.LAST:
             return
-        self._phase, self._body = Phase.LAST, b""
+        self._phase, self._body = Phase.LAST, Body()
         self._due.append(reply)
         self._next()
 
@@ -277,38 +267,53 @@ class Connection(asyncio.Protocol):
         if isinstance(first, Exchange):
             self._start(first)
         else:
-            self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", first.text.encode())
+            text = first.text.encode()
+            self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", len(text), text)
             self._end()
             self.expires = self._limits.clock + limits.LINGER_TIME
             self.transport.write_eof()  # what still comes is read and dropped: closing now could take the answer away
 
     def _start(self, exchange: Exchange) -> None:
-        self._limits.release(self)
         self._current = exchange
         self._handle(exchange)
+        if not self._gone:
+            self._limits.release(self)
 
     def run(self, answering: Coroutine[Any, Any, None]) -> None:
         """Let a coroutine answer; see ``Exchange``."""
         self._gone = asyncio.get_running_loop().create_task(answering).cancel
 
-    def answer(self, exchange: Exchange, status: int, head: str, body: bytes) -> None:
-        """Write an answer; go on with the next request of the connection."""
+    def answer(self, exchange: Exchange, status: int, head: str, body: bytes, *, more: int = 0) -> None:
+        """Write an answer, or the beginning of one with so many bytes more."""
+        if self._current is exchange:
+            last = "connection: close\r\n" if self._phase is Phase.LAST and not self._due else ""
+            self._send(status, head + last, len(body) + more, b"" if exchange.method == "HEAD" else body)
+            if not more:
+                self.end_answer(exchange)
+
+    def end_answer(self, exchange: Exchange) -> None:
+        """Go on with the next request of the connection."""
         if self._current is not exchange:
             return
         self._current = self._gone = None
-        last = self._phase is Phase.LAST and not self._due
-        self._send(status, head + ("connection: close\r\n" if last else ""), body, head_only=exchange.method == "HEAD")
-        if last:
+        self._limits.release(self)
+        if self._phase is Phase.LAST and not self._due:
             self.close()
         elif self._due:  # not at once: each may be answered at once, and they may be thousands
             asyncio.get_running_loop().call_soon(self._next)
         elif self._phase is Phase.IDLE:
             self.expires = self._limits.clock + limits.IDLE_TIME
 
-    def _send(self, status: int, head: str, body: bytes, *, head_only: bool = False) -> None:
-        length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
+    async def room(self) -> None:
+        """Wait until the client has taken most of what it was sent."""
+        while self in self._limits.slow:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def _send(self, status: int, head: str, size: int, body: bytes) -> None:
+        length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {size}\r\n"
         first = b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status])
-        self._write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + (b"" if head_only else body))
+        self._write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + body)
 
     def _write(self, data: bytes) -> None:
         self._sent += len(data)
@@ -323,26 +328,23 @@ class Connection(asyncio.Protocol):
             return False
         self._phase, self._gone, self.expires = Phase.STREAM, gone, inf
         self._due.clear()
+        self._limits.release(self)
         self.transport.resume_reading()  # else its end would not be seen
         head = f"{head}connection: keep-alive\r\ntransfer-encoding: chunked\r\n"
         self._write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode("latin-1"))
         return True
 
-    def write_chunk(self, data: bytes) -> None:
-        """Send a chunk."""
+    def write(self, data: bytes) -> None:
+        """Send a piece of a stream, which makes it a chunk, or of an answer."""
         if self._phase is Phase.STREAM:
             self._write(b"%x\r\n%s\r\n" % (len(data), data))
             if self in self._limits.slow:
                 self._limits.check_unsent()
+        elif self._current:
+            self._write(data)
 
     def end_stream(self) -> None:
         """Send the last chunk and close."""
         if self._phase is Phase.STREAM:
             self._write(b"0\r\n\r\n")
             self.close()
-
-
-def _escaped(data: bytes) -> bytes:
-    """Escape what is not ASCII in the first line: Go takes it in a target, and the parser does not."""
-    first, newline, others = data.partition(b"\n")
-    return _RAW.sub(lambda raw: b"%%%02X" % raw[0][0], first) + newline + others

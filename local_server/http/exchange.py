@@ -1,7 +1,7 @@
 """One request and the way to answer it, as those see it who know nothing of connections."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from local_server.http import limits
@@ -42,8 +42,14 @@ class Line(Protocol):
     def unsent(self) -> int:
         """Bytes that the client has not taken yet."""
 
-    def answer(self, exchange: "Exchange", status: int, head: str, body: bytes) -> None:
-        """Write an answer."""
+    def answer(self, exchange: "Exchange", status: int, head: str, body: bytes, *, more: int = 0) -> None:
+        """Write an answer, or the beginning of one with so many bytes more."""
+
+    def end_answer(self, exchange: "Exchange") -> None:
+        """End an answer of which more was written."""
+
+    async def room(self) -> None:
+        """Wait until the client has taken most of what it was sent."""
 
     def run(self, answering: Coroutine[Any, Any, None]) -> None:
         """Let a coroutine answer."""
@@ -51,8 +57,8 @@ class Line(Protocol):
     def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
         """Begin a body of unknown length."""
 
-    def write_chunk(self, data: bytes) -> None:
-        """Send a piece of it."""
+    def write(self, data: bytes) -> None:
+        """Send a piece of it, or of an answer that has begun."""
 
     def end_stream(self) -> None:
         """Send its end."""
@@ -100,6 +106,14 @@ class Exchange:
         """Let a coroutine answer; it is cancelled when the client leaves."""
         self._connection.run(answering)
 
+    async def reply_in_parts(self, status: int, content_type: str, size: int, parts: AsyncIterator[bytes]) -> None:
+        """Answer, once, with so many bytes, of which no more are made than the client takes."""
+        self._connection.answer(self, status, f"content-type: {content_type}\r\n", b"", more=size)
+        async for part in parts:
+            self._connection.write(part)
+            await self._connection.room()
+        self._connection.end_answer(self)
+
     def open_stream(self, content_type: str, gone: Callable[[], None]) -> bool:
         """Answer 200 with a body that is sent bit by bit, in chunks; ``gone`` is called when the connection closes.
 
@@ -109,7 +123,11 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """Send a piece of the stream; a client that leaves too much of it is cut off."""
-        self._connection.write_chunk(data)
+        self._connection.write(data)
+
+    async def room(self) -> None:
+        """Wait until the client has taken most of what it was sent."""
+        await self._connection.room()
 
     @property
     def unsent(self) -> int:

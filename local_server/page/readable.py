@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from local_server.store import parts
+
 SHORT = 60  # characters of arguments or a result in a list
 PICKLED = "resonate:format-py"  # the header with what the SDK pickled
 _UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
@@ -116,8 +118,8 @@ def _cut(text: str) -> str:
 
 def value(text: str | None, size: int) -> dict[str, Any]:
     """Show a parameter or value: its headers as stored, and its data as text."""
-    if text is None:
-        return {"size": size, "large": True}
+    if text is None or parts.is_split(text.encode()):
+        return {"size": parts.whole_size(text.encode()) if text else size, "large": True}
     data = _data(text)
     try:
         content: str | None = data.decode()

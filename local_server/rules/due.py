@@ -25,5 +25,6 @@ def sweep(turn: Turn) -> bool:
     completed = turn.store.next_follow_up()
     if completed is not None and promises.follow_up(turn, completed):
         turn.store.remove_follow_up(completed)
+    unused = turn.store.parts.remove_some()
     full = max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP
-    return full or bool(due_schedules) or completed is not None
+    return full or bool(due_schedules) or completed is not None or unused

@@ -137,6 +137,7 @@ def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:
 
 def restarted(turn: Turn) -> None:
     """Take over what the server's last run left: leases and messages get their full time once."""
+    turn.store.parts.end_uploads()
     turn.store.reset_notifications(turn.due_in(NOTIFY_WITHIN))
     dispatch.rebuild(turn)
     for task in turn.store.sent_or_claimed():

@@ -29,6 +29,14 @@ TYPES = [
     (r"\((root|waits_for|parent)\) WHERE", r"(\1, sort) WHERE"),
 ]
 
+# Of each version of the tables after the first, in order: the SQL that makes them out of those before.
+MIGRATIONS = [
+    "DROP INDEX promises_ended",
+    """CREATE TABLE uploads (id BIGINT NOT NULL PRIMARY KEY, promise TEXT COLLATE "C");
+        CREATE INDEX uploads_promise ON uploads (promise);
+        CREATE TABLE parts (id BIGINT NOT NULL PRIMARY KEY, text TEXT COLLATE "C" NOT NULL)""",
+]
+
 
 def schema() -> str:
     """Return the SQL that makes the tables of a new database."""

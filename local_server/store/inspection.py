@@ -37,6 +37,9 @@ MIGRATIONS = [
     """CREATE TABLE removed (promise TEXT PRIMARY KEY) WITHOUT ROWID;
         CREATE INDEX promises_ended ON promises (completed_on, id) WHERE parent IS NULL AND completed_on IS NOT NULL""",
     "DROP INDEX promises_ended",
+    """CREATE TABLE uploads (id INTEGER NOT NULL PRIMARY KEY, promise TEXT);
+        CREATE INDEX uploads_promise ON uploads (promise);
+        CREATE TABLE parts (id INTEGER NOT NULL PRIMARY KEY, text TEXT NOT NULL)""",
 ]
 VERSION = len(MIGRATIONS)
 

@@ -27,7 +27,7 @@ from psycopg.types.string import StrDumper
 
 from local_server.store import dialect, inspection
 from local_server.store.database import Row
-from local_server.store.dialect import statement
+from local_server.store.dialect import MIGRATIONS, statement
 from local_server.store.errors import StoreError, StoreLostError, UnstorableError, one_line
 
 SILENCE = 4_000  # ms
@@ -63,8 +63,6 @@ END_SILENT = f"""SELECT pg_terminate_backend(pid) {_HOLD} AND wait_event = 'Clie
 TABLES = """SELECT table_name, string_agg(column_name, ' ' ORDER BY column_name COLLATE "C")
     FROM information_schema.columns WHERE table_schema = current_schema() GROUP BY table_name"""
 MARK = "local_server"  # the table that tells the version of the others
-# Of each version after the first, in order: the SQL that makes its tables out of those before.
-MIGRATIONS = ["DROP INDEX promises_ended"]
 
 
 class Rows:

@@ -125,6 +125,7 @@ class Removals:
         self._db.execute("DELETE FROM callbacks WHERE promise = :id", values)
         self._db.execute("DELETE FROM shared_children WHERE child = :id", values)
         self._db.execute("DELETE FROM promises WHERE id = :id", values)
+        self._db.execute("UPDATE uploads SET promise = NULL WHERE promise = :id", values)
         self._db.execute("INSERT INTO removed VALUES (:id) ON CONFLICT DO NOTHING", values)
         return [recipient for _, recipient in tasks if recipient]
 

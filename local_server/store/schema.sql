@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS promises (
     sort INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
-    param TEXT NOT NULL,                -- JSON {"headers":..,"data":..}
+    param TEXT NOT NULL,                -- JSON {"headers":..,"data":..}, with markers for long strings
     value TEXT NOT NULL,                -- JSON, likewise
     timeout INTEGER NOT NULL,
     idempotency_key_for_create TEXT,
@@ -50,6 +50,17 @@ CREATE TABLE IF NOT EXISTS unsettled (
 CREATE TABLE IF NOT EXISTS removed (
     promise TEXT PRIMARY KEY
 ) WITHOUT ROWID;
+
+-- Long strings of values are stored in parts. Those of one request are an upload: see parts.py.
+CREATE TABLE IF NOT EXISTS uploads (
+    id INTEGER NOT NULL PRIMARY KEY,    -- its parts have the ids from this on
+    promise TEXT                        -- whose they are; empty: of one to come; NULL: of none, they are to be removed
+);
+CREATE INDEX IF NOT EXISTS uploads_promise ON uploads (promise);
+CREATE TABLE IF NOT EXISTS parts (
+    id INTEGER NOT NULL PRIMARY KEY,
+    text TEXT NOT NULL                  -- of a string in JSON
+);
 
 CREATE TABLE IF NOT EXISTS tasks (
     sort INTEGER PRIMARY KEY,

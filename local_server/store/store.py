@@ -17,6 +17,7 @@ from msgspec.structs import asdict
 
 from local_server.model import Callback, Promise, Schedule, Task
 from local_server.store.database import Database
+from local_server.store.parts import Parts
 from local_server.store.removals import Removals
 from local_server.store.rows import (
     CALLBACK,
@@ -60,6 +61,7 @@ class Store:
         """
         self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
         self.removals = Removals(self.db)
+        self.parts = Parts(self.db, self._pass)
         self._before = 0  # changes at the beginning of the transaction
         self._passing = 0  # those since then that need no sync of their own
         self._lasting = False  # something that lasts was committed, or is about to be
@@ -264,10 +266,8 @@ class Store:
 
     def reset_notifications(self, deadline: int) -> None:
         """Give every waiting notification this deadline: the monotonic clock of another run means nothing."""
-        self.db.execute(
-            "UPDATE tasks SET deadline = :deadline WHERE deadline IS NOT NULL AND state = 'INIT'",
-            {"deadline": deadline},
-        )
+        sql = "UPDATE tasks SET deadline = :deadline WHERE deadline IS NOT NULL AND state = 'INIT'"
+        self.db.execute(sql, {"deadline": deadline})
 
     def due_tasks(self, mono: int, limit: int) -> list[Task]:
         """Return tasks whose deadline has passed."""

@@ -234,17 +234,30 @@ def subscribe(wire: Wire, count: int) -> list[str]:
 
 def test_a_stream_that_is_not_read_is_cut_and_the_next_one_is_sent_all_that_was_not_taken(serve: Start) -> None:
     wire = serve()
-    names = subscribe(wire, 20)
+    names = subscribe(wire, 200)
     before = memory(wire)
     wire.stream("g", "c")
     for name in names:
-        wire.complete(name, data="eHh4" * MB)
+        wire.complete(name, data="eHh4" * (MB // 42))
     assert wire.child.wait_for("1 connections closed: an event stream whose client did not read")
     until(lambda: memory(wire) - before < 100)
 
     client = wire.stream("g", "c")  # one that reads gets more at once than one that does not may be sent
     assert [client.next()["promise"]["id"] for _ in names] == names
     assert wire.child.count("closed: an event stream") == 1
+
+
+def test_large_messages_wait_for_a_stream_to_be_read_and_take_no_memory_meanwhile(serve: Start) -> None:
+    wire = serve(QUICK + " STALL_TIME=0.1")
+    names = subscribe(wire, 20)
+    before = memory(wire)
+    client = wire.stream("g", "c")
+    for name in names:
+        wire.complete(name, data="eHh4" * MB)
+    with wire.connection() as silent:
+        assert silent.ended()  # after many times the stream's
+    assert memory(wire) - before < 50
+    assert [client.next()["promise"]["id"] for _ in names] == names
 
 
 def test_a_stream_that_has_little_to_take_is_not_cut_however_long_it_takes(serve: Start) -> None:
