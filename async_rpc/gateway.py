@@ -17,6 +17,7 @@ and send it a request:
 
 import re
 import threading
+from collections.abc import Iterable
 from concurrent import futures
 from typing import Any
 from uuid import uuid4
@@ -96,11 +97,13 @@ def promise_id(route: str) -> str:
     return route if key is None else f"{route}.{key}"
 
 
-def nobody_serves(route: str, grace: float = 0) -> str:
-    """Say which groups of a route nobody serves, and the commands that start them; "" when there are none."""
+def nobody_serves(route: str, grace: float = 0, awaited: Iterable[str] = ()) -> str:
+    """Say which groups of a route, and which others that are awaited, nobody serves; "" when there are none."""
     missing = groups.missing(NEEDS[route], grace)
     commands = ", ".join(f"uv run {group[-1]}" for group in missing)
-    return f"nobody serves {', '.join(missing)} ({commands})" if missing else ""
+    told = [f"{', '.join(missing)} ({commands})"] if missing else []
+    told += [group for group in awaited if group not in NEEDS[route]]
+    return f"nobody serves {', '.join(told)}" if told else ""
 
 
 def result_of(route: str, handle: Handle[Any]) -> Response:
@@ -116,7 +119,7 @@ def result_of(route: str, handle: Handle[Any]) -> Response:
         finally:
             places.release()
     if not handle.future.done():
-        why = nobody_serves(route) or f"{', '.join(NEEDS[route])} take longer"
+        why = nobody_serves(route, awaited=groups.awaited(handle.id)) or f"{', '.join(NEEDS[route])} take longer"
         return reply(504, handle.id, error=f"no result within {seconds} s: {why}; {again}", promise_id=handle.id)
     if error := handle.future.exception():  # stored under this id for ever, like a result
         told = f"{type(error).__name__}: {error}"

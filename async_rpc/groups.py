@@ -1,12 +1,14 @@
-"""Who serves a group: the local server tells (``GET /ui/workers``); of the official one it is unknown."""
+"""Who serves a group, and for which one a call waits: the local server tells; of the official one it is unknown."""
 
 import time
+from typing import Any
 
 from requests import Request
 from resonate.errors import ResonateStoreError
 from resonate.stores import RemoteStore
 
 LOOK = 0.1  # seconds for which an answer counts, so that a burst of requests asks once
+NOBODY = "waits: nobody in "  # before the name of a group, in the tree of a call
 
 
 class Groups:
@@ -33,15 +35,25 @@ class Groups:
                 return missing
             time.sleep(LOOK)
 
+    def awaited(self, promise: str) -> list[str]:
+        """Return the groups that nobody serves and a call, or one below it, waits for; none when that is unknown."""
+        tree = self._view(f"tree/{promise}")
+        waits = [node.get("where", "") for node in tree["nodes"]] if tree else []
+        return list(dict.fromkeys(text.removeprefix(NOBODY) for text in waits if text.startswith(NOBODY)))
+
     def _look(self) -> set[str] | None:
         if time.monotonic() - self._at >= LOOK:
             self._served, self._at = self._ask(), time.monotonic()
         return self._served
 
     def _ask(self) -> set[str] | None:
+        view = self._view("workers")
+        if view is None or view["more"]:  # not all workers are listed
+            return None
+        return {group["name"] for group in view["groups"] if any(one["connected"] for one in group["workers"])}
+
+    def _view(self, path: str) -> Any:
         try:
-            view = self._store.call(Request("GET", f"{self._store.url}/ui/workers").prepare())
+            return self._store.call(Request("GET", f"{self._store.url}/ui/{path}").prepare())
         except ResonateStoreError:
             return None
-        served = {group["name"] for group in view["groups"] if any(one["connected"] for one in group["workers"])}
-        return None if view["more"] else served  # not all workers are listed

@@ -131,6 +131,13 @@ def memory_server(request: pytest.FixtureRequest, engine: str) -> Iterator[Local
     yield from ended_well(LocalServer(where), request)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the processes of the tests share what one of them has made."""
+    folder = tmp_path_factory.getbasetemp()
+    Cluster.made = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cluster"
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """A PostgreSQL for all tests that do not end it."""

@@ -21,6 +21,12 @@ from wire_client import until
 from async_rpc.groups import Groups
 from local_server.testing import Child, LocalServer
 
+PAYS = """
+@resonate.register
+def baz(ctx):
+    return (yield ctx.rfc("pay").options(target="payments"))
+"""
+
 
 @pytest.fixture
 def stage(server: LocalServer, start: Callable[..., Child]) -> Iterator[Stage]:
@@ -79,12 +85,28 @@ def test_a_wait_ends_with_504_and_the_id_and_the_request_sent_again_gets_the_res
     assert slow.startswith("no result within 1 s: service-a, service-b, service-c take longer; the work goes on")
 
 
+def test_a_504_also_names_a_group_that_is_no_part_of_the_chain_but_for_which_a_call_of_it_waits(
+    stage: Stage, tmp_path: Path
+) -> None:
+    stage.gateway("--wait", "1")
+    _, b = stage.services("ab")
+    stage.script(tmp_path / "c.py", "service-c", PAYS)
+    stage.begin_post("await-chain")
+    stage.wait_for_promise("await-chain.2.2.1", "PENDING")
+    told = stage.post("await-chain").json()["error"]
+    assert told.startswith("no result within 1 s: nobody serves payments; the work goes on")
+    b.kill()
+    told = stage.post("await-chain").json()["error"]
+    assert told.startswith("no result within 1 s: nobody serves service-b (uv run b), payments; the work goes on")
+
+
 def test_of_a_server_that_does_not_tell_who_works_for_it_nothing_is_said(tmp_path: Path) -> None:
-    answers = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))  # 404 for /ui/workers, as the official one
+    answers = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))  # 404 for /ui, as the official one
     with ThreadingHTTPServer(("127.0.0.1", 0), answers) as official:
         Thread(target=official.serve_forever, daemon=True).start()
         store = RemoteStore("http://127.0.0.1", str(official.server_port))
         assert Groups(store).missing(("service-a",), grace=60) == []
+        assert Groups(store).awaited("await-chain") == []
         official.shutdown()
 
 

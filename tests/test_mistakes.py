@@ -1,11 +1,12 @@
 """What the page of mistakes says happens, happens."""
 
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from resonate import Resonate
-from test_readme import ROOT, in_one_line
+from test_readme import ROOT, blocks, in_one_line
 
 from local_server.cli import main
 from local_server.testing.thread import ThreadServer
@@ -123,6 +124,18 @@ def test_an_unknown_function_ends_the_worker_and_the_next_one_until_it_is_given_
     assert resonate_server.wait_for("order-23.1", timeout=30).value == "R23"
 
 
+def test_a_schedule_keeps_its_time_until_it_is_deleted_as_shown(
+    resonate_server: ThreadServer, resonate: Resonate
+) -> None:
+    def scheduled(cron: str) -> str:
+        return resonate.schedules.create("daily-report", cron, "report-{{.timestamp}}", 1, ikey="daily-report").cron
+
+    (shown,) = (words for block in blocks(PAGE, "shell") if "unschedule" in (words := block.split()))
+    assert scheduled("0 9 * * *") == scheduled("0 7 * * *") == "0 9 * * *"
+    assert "deleted" in command(resonate_server, *shown[3:], "--yes")
+    assert scheduled("0 7 * * *") == "0 7 * * *"
+
+
 def test_a_step_put_in_front_gets_what_the_next_one_has_stored(
     resonate_server: ThreadServer, resonate: Resonate, tmp_path: Path
 ) -> None:
@@ -160,7 +173,8 @@ def test_an_object_of_a_class_of_the_program_that_was_started_arrives_as_a_dict(
     client = resonate_server.spawn("-c", CLIENT)
     assert client.wait() == 0
     assert resonate_server.wait_for("order-7").value == "dict"
-    assert resonate_server.tree("order-7").startswith("✔ order-7 order({}) ")
+    (shown,) = re.findall(r"`(Order\(.*?\))`", PAGE.read_text(encoding="utf-8"))
+    assert resonate_server.tree("order-7").startswith(f"✔ order-7 order({shown}) ")
 
 
 def test_an_error_of_a_class_of_the_program_that_was_started_arrives_without_what_it_says(

@@ -1,7 +1,7 @@
 """What is stored, as people read it: functions with their arguments, short results, values as text.
 
-Values are shown, never interpreted: only the JSON in their base64 is read. What the SDK pickled beside it is shown as
-the text that it is; the name of an error's type is copied from there.
+Values are shown, never interpreted: only JSON is read, that in their base64, and that which the SDK pickled beside it.
+From the latter come names of classes, and the fields of objects, of which the former tells {}. Nothing is unpickled.
 """
 
 import base64
@@ -15,6 +15,7 @@ import msgspec
 from local_server.store import parts
 
 SHORT = 60  # characters of arguments or a result in a list
+BRACKETS = 300  # in a value whose objects are shown; Python's stack bears twice that depth
 PICKLED = "resonate:format-py"  # the header with what the SDK pickled
 _UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
 
@@ -56,16 +57,30 @@ def _decoded(text: str | None) -> Any:
         return None
 
 
+def _pickled(text: str | None) -> Any:
+    """Return the JSON that the SDK pickled beside a value, None if there are no objects in it, or too many."""
+    if text is None or ("py/object" not in text and "py/reduce" not in text):
+        return None
+    if text.count("[") + text.count("{") > BRACKETS:
+        return None
+    try:
+        return msgspec.json.decode(msgspec.json.decode(text)["headers"][PICKLED])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @lru_cache(4_096)
 def call(param: str | None) -> tuple[str, str]:
     """Return the function that a parameter names, and its arguments as short text."""
-    found = _decoded(param)
+    found, made = _decoded(param), _pickled(param)
     if not isinstance(found, dict) or not isinstance(found.get("func"), str):
         return "", ""
+    if not isinstance(made, dict) or not isinstance(made.get("kwargs"), dict):
+        made = {"kwargs": {}}
     args, kwargs = found.get("args"), found.get("kwargs")
-    words = [_short(one) for one in args] if isinstance(args, list) else []
+    words = [_text(args, made.get("args"))[1:-1]] if isinstance(args, list) and args else []
     if isinstance(kwargs, dict):
-        words += [f"{name}={_short(one)}" for name, one in kwargs.items()]
+        words += [f"{name}={_text(one, made['kwargs'].get(name))}" for name, one in kwargs.items()]
     return found["func"], _cut(", ".join(words))
 
 
@@ -73,7 +88,7 @@ def call(param: str | None) -> tuple[str, str]:
 def result(text: str | None) -> str:
     """Return a value as short text, nothing for none."""
     found = _decoded(text)
-    return "" if found is None else _short(found)
+    return "" if found is None else _cut(_text(found, _pickled(text)))
 
 
 def failure(text: str | None) -> tuple[str, str]:
@@ -98,18 +113,32 @@ def failed(state: str) -> bool:
 
 
 def _error_type(text: str | None) -> str:
-    if text is None or "py/" not in text:
-        return ""
-    try:
-        made = msgspec.json.decode(msgspec.json.decode(text)["headers"][PICKLED])
-        name = made["py/reduce"][0]["py/type"] if "py/reduce" in made else made["py/object"]
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError):
-        return ""
-    return name.removeprefix("builtins.").removeprefix("__main__.") if isinstance(name, str) else ""
+    match _pickled(text):
+        case {"py/reduce": [{"py/type": str(name)}, *_]} | {"py/object": str(name)}:
+            return name.removeprefix("builtins.").removeprefix("__main__.")
+    return ""
 
 
-def _short(found: object) -> str:
-    return _cut(json.dumps(found, ensure_ascii=False))
+def _text(found: Any, made: Any) -> str:
+    """Return the JSON of a value; in place of {}, as that of an object is, what is pickled: Order(id=7, total=9.5)."""
+    match made:
+        case {"py/tuple": items}:
+            return _text(items if found is made else found, items)
+        case (
+            {"py/reduce": [{"py/type": str(name)}, {"py/tuple": fields}, *_]}
+            | {"py/object": str(name), "py/state": fields}
+            | {"py/object": str(name), **fields}
+        ) if found == {} or found is made:  # the latter: within the fields of an object
+            words = [_text(one, one) for one in fields] if isinstance(fields, list) else []
+            if isinstance(fields, dict):
+                hidden = ("py/", "__")
+                words = [f"{key}={_text(one, one)}" for key, one in fields.items() if not str(key).startswith(hidden)]
+            return f"{name.rpartition('.')[2]}({', '.join(words) or '…'})"
+    if isinstance(found, list) and isinstance(made, list) and len(found) == len(made):
+        return f"[{', '.join(map(_text, found, made))}]"
+    if isinstance(found, dict) and isinstance(made, dict):
+        return f"{{{', '.join(f'{_text(key, None)}: {_text(one, made.get(key))}' for key, one in found.items())}}}"
+    return json.dumps(found, ensure_ascii=False)
 
 
 def _cut(text: str) -> str:

@@ -332,3 +332,9 @@ def test_who_is_silent_in_the_middle_of_a_turn_loses_its_place(postgres: Cluster
         silent.commit()
     silent.close()
     other.close()
+
+
+def test_all_clusters_of_the_tests_are_copies_of_one_that_initdb_has_made(postgres: Cluster, cluster: Cluster) -> None:
+    whose = "SELECT system_identifier FROM pg_control_system()"
+    assert postgres.folder != cluster.folder
+    assert postgres.run(whose) == cluster.run(whose)
