@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from msgspec.structs import replace
 
 from local_server import os_process
-from local_server.api import large, oversize, replies
+from local_server.api import bodies, large, oversize, replies
 from local_server.api.routes import Operation, Reply, Request, route
 from local_server.api.search import Query, search
 from local_server.engine import Engine
@@ -138,7 +138,7 @@ class ApiListener(Listener):
             if path.startswith("/tasks/") and method == "GET":
                 self._guard.check_program(exchange)
             request = Request(name, exchange.headers, exchange.body, self._base_url)
-            if len(request.body) > large.SMALL and not exchange.too_large:
+            if len(request.body) > bodies.MOST and not exchange.too_large:
                 exchange.run(self._answer_later(exchange, self._decide(handler, request)))
                 return
             operation = oversize.fail(method, path, request) if exchange.too_large else handler(request)

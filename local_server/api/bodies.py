@@ -19,7 +19,8 @@ from local_server.errors import BAD_REQUEST, Refusal
 from local_server.model import Promise, Schedule
 from local_server.store.parts import marker
 
-Id = Annotated[str, Meta(min_length=1)]
+Id = Annotated[str, Meta(min_length=1, max_length=16_384)]
+Cron = Annotated[str, Meta(min_length=1, max_length=256)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Ttl = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Headers = dict[str, str]
@@ -174,7 +175,7 @@ class NewSchedule(Struct):
     """Body of POST /schedules."""
 
     id: Id
-    cron: Id
+    cron: Cron
     promise_id: Id = msgspec.field(name="promiseid")
     promise_timeout: Int64 = msgspec.field(name="promisetimeout", default=0)
     promise_param: Value = msgspec.field(name="promiseparam", default_factory=Value)
@@ -200,10 +201,11 @@ class NewSchedule(Struct):
 
 _OBJECTS = {"param", "value", "promise", "task", "promiseparam"}  # fields whose own field names match in any case
 _MAPS = {"headers", "tags", "promisetags"}  # fields whose keys are the client's
+_HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # of a character, as JSON escapes it
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _encode = msgspec.json.Encoder().encode
-MOST = 512 * 2**10  # bytes of a body that are read; long strings are cut out before: see ``large``
-_SEARCHED = 64 * 2**10  # bytes; in a larger body the last of repeated names counts
+MOST = 128 * 2**10  # bytes of a body that are read; long strings are cut out of a larger one before: see ``large``
+_SEARCHED = 32 * 2**10  # bytes; in a larger body the last of repeated names counts
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -266,8 +268,9 @@ def _refuse_long(fields: dict[str, Any], *, in_value: bool = False) -> None:
 def _tolerant(body: bytes | bytearray) -> object:
     try:
         text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
-        decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_Pairs)
-        return mended(decoder.raw_decode(text)[0])
+        hook = _Pairs if len(body) <= _SEARCHED else None
+        value = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=hook).raw_decode(text)[0]
+        return mended(value) if _HALF.search(text) else value
     except (ValueError, RecursionError) as error:
         raise Refusal(BAD_REQUEST, f"body: {error}; expected a JSON object") from None
 
@@ -290,9 +293,11 @@ def _folded(earlier: dict[str, Any], fields: dict[str, Any] | _Pairs) -> dict[st
             before = earlier.get(lower)
             earlier[lower] = _folded(before if isinstance(before, dict) else {}, value)
         elif lower in _MAPS and isinstance(value, _OBJECT):
-            before = earlier.get(lower)
             texts = {key: "" if one is None else one for key, one in dict(value).items()}
-            earlier[lower] = {**before, **texts} if isinstance(before, dict) else texts
+            if isinstance(before := earlier.get(lower), dict):
+                before.update(texts)
+            else:
+                earlier[lower] = texts
         else:
             earlier[lower] = value if isinstance(fields, dict) else _plain(value)
     return earlier
@@ -302,6 +307,8 @@ def mended(value: Any) -> Any:
     """Return what was decoded without halves of characters."""
     if isinstance(value, _Pairs):
         return _Pairs((mended(key), mended(one)) for key, one in value)
+    if isinstance(value, dict):
+        return {mended(key): mended(one) for key, one in value.items()}
     if isinstance(value, list):
         return [mended(one) for one in value]
     return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

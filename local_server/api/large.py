@@ -21,8 +21,7 @@ from local_server.model import Promise
 from local_server.rules.turn import Turn
 from local_server.store.parts import PART, UPLOAD, split
 
-SMALL: Final = 128 * 2**10  # bytes of a body that is read in one piece
-LONG: Final = 16 * 2**10  # bytes of a string that is cut out of a larger one
+LONG: Final = 4 * 2**10  # bytes of a string that is cut out
 STEP: Final = 512 * 2**10  # bytes that are stored in one turn
 STRINGS: Final = 1_000  # that are looked at in one turn
 

@@ -11,6 +11,8 @@ _RAW = re.compile(rb"[\x80-\xff]")
 def escaped(data: bytes) -> bytes:
     """Escape what is not ASCII in the first line: Go takes it in a target, and the parser does not."""
     first, newline, others = data.partition(b"\n")
+    if len(first) > limits.MAX_HEAD:  # it will be refused
+        return data
     return _RAW.sub(lambda raw: b"%%%02X" % raw[0][0], first) + newline + others
 
 

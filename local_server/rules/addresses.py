@@ -19,6 +19,7 @@ import msgspec
 from local_server.errors import BAD_REQUEST, Refusal
 
 UNREACHABLE = ""
+LONGEST = 2_000  # characters
 _GROUP = re.compile(r"[^@/?#]+")
 _POLL = re.compile(r"poll://(?:([^@/?#]*)@)?([^/?#]+)(?:/([^?#]*))?(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
 
@@ -63,8 +64,9 @@ def of_tag(tag: str) -> str | None:
     """Return the address in a tag ``resonate:invoke``; None: such a promise creates no task.
 
     Raises:
-        Refusal: it is JSON of a kind that no server can make sense of.
+        Refusal: it is too long, or JSON of a kind that no server can make sense of.
     """
+    _check("tag resonate:invoke", tag)
     try:
         value = msgspec.json.decode(tag)
     except (msgspec.DecodeError, RecursionError):
@@ -80,11 +82,17 @@ def of_recv(recv: object) -> str:
     """Return the address in a field ``recv``.
 
     Raises:
-        Refusal: it is an object of type poll that names no group.
+        Refusal: it is too long, or an object of type poll that names no group.
     """
     if isinstance(recv, str):
+        _check("recv", recv)
         return recv
     return _of_object("recv", recv) if isinstance(recv, dict) else UNREACHABLE
+
+
+def _check(where: str, text: str) -> None:
+    if len(text) > LONGEST:
+        raise Refusal(BAD_REQUEST, f"{where}: found {len(text)} characters; expected at most {LONGEST}")
 
 
 def _of_object(where: str, value: dict[str, object]) -> str:
@@ -99,4 +107,5 @@ def _of_object(where: str, value: dict[str, object]) -> str:
             BAD_REQUEST,
             f"{where}: found {msgspec.json.encode(value).decode()}; expected data with cast (any or uni), group and id",
         )
+    _check(where, f"{group}/{member}")
     return str(Address("uni" if cast == "uni" else "any", str(group), member))
