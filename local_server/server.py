@@ -23,7 +23,7 @@ from local_server.config import Config
 from local_server.engine import Engine
 from local_server.http.connection import Connection
 from local_server.http.guard import Guard
-from local_server.http.limits import Limits, keep_blocks, raise_descriptor_limit
+from local_server.http.limits import Limits, raise_descriptor_limit
 from local_server.listeners import ApiListener, StreamListener
 from local_server.presence import Presence
 from local_server.standby import stand_by
@@ -42,7 +42,6 @@ class PortTakenError(click.ClickException):
 
 def run(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; a port or a database that cannot be had is a ``ClickException``."""
-    keep_blocks()
     try:
         asyncio.run(_serve(config), loop_factory=new_event_loop)
     except PortTakenError as error:

@@ -38,6 +38,7 @@ class Upload:
         self._engine, self._one_at_a_time = engine, one_at_a_time
         self._id = self._next = secrets.randbits(40) * UPLOAD  # of the upload, and of its next part
         self._parts: list[tuple[int, str]] = []  # that are to be stored
+        self._size = 0  # of these
         self._begun = False
         self._rest = bytearray()
 
@@ -54,7 +55,7 @@ class Upload:
                 more = next(steps, False)
                 if more and self._parts:
                     await self._engine.ask(self._store)
-                    self._parts, self._begun = [], True
+                    self._parts, self._size, self._begun = [], 0, True
                 else:
                     await asyncio.sleep(0)
         return self._rest
@@ -63,12 +64,13 @@ class Upload:
         """Let an operation store its promise with what was cut out, if it stores one."""
 
         def run(turn: Turn) -> Reply:
+            if self._begun and not turn.store.parts.is_under_way(self._id):  # what was stored may be lost
+                raise Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why")
             status, content = operation(turn)
             promise = content.get("promise") if isinstance(content, dict) else content
             if status == HTTPStatus.CREATED and isinstance(promise, Promise):  # or completed, but not found so
                 self._store(turn)
-                if not turn.store.parts.give(self._id, promise.id):
-                    raise Refusal(INTERNAL_ERROR, "body: found some of it lost; send it again")
+                turn.store.parts.give(self._id, promise.id)
             return status, content
 
         return run
@@ -112,7 +114,7 @@ class Upload:
     def _cut_string(self, body: bytes | bytearray, at: int) -> Generator[bool, None, int]:
         """Cut out one string, with pauses; return where it goes on behind it."""
         self._rest += b'"'
-        first, began, size, waiting, is_base64, padding = self._next, at, 0, 0, True, b""
+        first, began, size, is_base64, padding = self._next, at, 0, True, b""
         while body[at] != _QUOTE:
             end = _end_of_piece(body, at, PART)
             if end in (at, len(body)):
@@ -124,10 +126,9 @@ class Upload:
             self._parts.append((self._next, text))
             self._next += 1
             size += len(text)
-            waiting += len(text)
+            self._size += len(text)
             at = end
-            if waiting >= STEP:
-                waiting = 0
+            if self._size >= STEP:
                 yield True
         is_base64 = is_base64 and padding in (b"", b"=", b"==") and piece.endswith(padding) and (at - began) % 4 == 0
         self._rest += bodies.token(range(first, self._next), size, is_base64=is_base64) + b'"'

@@ -25,10 +25,8 @@ connection breaks and when the status is 500, and on nothing else. An event stre
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 from collections import Counter
-from math import inf
 from typing import Final, Protocol
 
 try:
@@ -47,7 +45,6 @@ STALL_TIME: Final = 2.0
 LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
 LOOK_EVERY: Final = 1.0  # between two looks at the time of all connections
 APART: Final = 10.0  # between two lines of the log about the same
-GIVE_BACK: Final = 5.0  # until what large values took is given back, if none come meanwhile
 
 # In bytes.
 MAX_HEAD: Final = 64 * 2**10
@@ -58,8 +55,6 @@ BODY_RATE: Final = 64 * 2**10  # a second
 RECEIVING: Final = 256 * 2**20
 STREAM_UNSENT: Final = 8 * 2**20
 SENDING: Final = 512 * 2**20
-MANY: Final = 2**20  # of one body, or unsent: behind these there are blocks to be given back
-LARGE_BLOCK: Final = 16 * 2**20  # is given back at once
 
 # In descriptors.
 MOST: Final = 16_384
@@ -76,24 +71,6 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return MOST if soft == resource.RLIM_INFINITY else soft
-
-
-def keep_blocks() -> None:
-    """Let glibc keep the blocks that are given back, until ``give_blocks_back``, but for those of many megabytes.
-
-    With new pages for each copy a value of 4 MB takes nearly twice as long.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_threshold, LARGE_BLOCK)
-        mallopt(trim_threshold, LARGE_BLOCK)
-
-
-def give_blocks_back() -> None:
-    """Give back what glibc has kept; it takes some milliseconds."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Limited(Protocol):
@@ -141,7 +118,6 @@ class Limits:
         self.clock = 0.0
         self.slow: set[Limited] = set()
         self._closed = False
-        self._give_back = inf  # blocks of the megabytes that came or went; when, by ``clock``
         self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
         self._received = 0  # the sum of these
         self._loop = asyncio.get_running_loop()
@@ -185,8 +161,6 @@ class Limits:
         """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
         self._received += size - self._bodies.pop(connection, 0)
         self._bodies[connection] = size
-        if size > MANY:
-            self._give_back = self.clock + GIVE_BACK
         while self._received > RECEIVING and len(self._bodies) > 1:
             silent = next(iter(self._bodies))
             self.release(silent)
@@ -201,8 +175,6 @@ class Limits:
         """Cut the connection that has most to take, if that is too much in all."""
         sizes = {one: one.unsent for one in self.slow}
         unsent = sum(sizes.values())
-        if unsent > MANY:
-            self._give_back = self.clock + GIVE_BACK
         if unsent > SENDING:
             max(sizes, key=lambda one: sizes[one]).cut("too many bytes that clients do not take")
 
@@ -218,10 +190,7 @@ class Limits:
             if self.clock - self._logged.get(what, -APART) >= APART:
                 self._logged[what] = self.clock
                 logger.warning("%d connections closed: %s", self._noted.pop(what), what)
-        if self._give_back <= self.clock:
-            self._give_back = inf
-            give_blocks_back()
-        more = self.connections or self._noted or self._give_back < inf
+        more = self.connections or self._noted
         self._timer = self._loop.call_later(LOOK_EVERY, self._look) if more else None
 
     def note(self, what: str) -> None:

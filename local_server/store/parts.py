@@ -65,11 +65,15 @@ class Parts:
         row: tuple[str] | None = self._db.execute("SELECT text FROM parts WHERE id = :id", {"id": part}).fetchone()
         return row and row[0]
 
-    def give(self, upload: int, promise_id: str | None) -> bool:
-        """Give an upload that is under way to a promise, or to nobody; return whether it was."""
-        sql = "UPDATE uploads SET promise = :promise WHERE id = :id AND promise = :under_way RETURNING 1"
-        values = {"id": upload, "promise": promise_id, "under_way": _UNDER_WAY}
-        return bool(self._db.execute(sql, values).fetchall())
+    def is_under_way(self, upload: int) -> bool:
+        """Tell whether an upload has begun and has no owner yet."""
+        sql = "SELECT 1 FROM uploads WHERE id = :id AND promise = :under_way"
+        return self._db.execute(sql, {"id": upload, "under_way": _UNDER_WAY}).fetchone() is not None
+
+    def give(self, upload: int, promise_id: str | None) -> None:
+        """Give an upload to a promise, or to nobody, if it is under way."""
+        sql = "UPDATE uploads SET promise = :promise WHERE id = :id AND promise = :under_way"
+        self._db.execute(sql, {"id": upload, "promise": promise_id, "under_way": _UNDER_WAY})
 
     def end_uploads(self) -> None:
         """Give all that is under way to nobody: it was so in an earlier run of the server."""
