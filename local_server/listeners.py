@@ -139,7 +139,7 @@ class ApiListener(Listener):
                 self._guard.check_program(exchange)
             request = Request(name, exchange.headers, exchange.body, self._base_url)
             if len(request.body) > bodies.MOST and not exchange.too_large:
-                exchange.run(self._answer_later(exchange, self._decide(handler, request)))
+                exchange.run(self._answer_later(exchange, self._decide(handler, request)), to_the_end=True)
                 return
             operation = oversize.fail(method, path, request) if exchange.too_large else handler(request)
             self._engine.do(operation, lambda result: self._reply(exchange, result))
@@ -169,7 +169,7 @@ class ApiListener(Listener):
         status, content = result
         body = b"" if content is None else replies.encode(content)
         if is_split(body):
-            exchange.run(self._reply_whole(exchange, status, body))
+            exchange.run(self._reply_whole(exchange, status, body), to_the_end=True)
         else:
             exchange.reply(status, JSON, body)
 

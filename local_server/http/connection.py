@@ -34,8 +34,6 @@ from local_server.http.limits import Limits
 
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
-
-
 Phase = IntEnum("Phase", "IDLE HEAD BODY LAST STREAM CLOSED")  # see above; from LAST on, what comes is dropped
 
 
@@ -56,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._current: Exchange | None = None  # is being answered
         self._due: deque[Exchange | PlainReply] = deque()  # behind it
         self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
+        self._to_the_end = False  # that goes on for a client that has only finished sending
         self._room: asyncio.Future[None] | None = None  # that the client makes by taking what it was sent
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
@@ -103,7 +102,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection of a client that has only finished sending until it is answered."""
-        if self._gone or self._phase >= Phase.STREAM or not (self._current or self._due):
+        nothing_due = not (self._current or self._due) or (self._gone and not self._to_the_end)
+        if nothing_due or self._phase >= Phase.STREAM:
             self._end()
             return False
         self._phase = Phase.LAST
@@ -267,8 +267,7 @@ class Connection(asyncio.Protocol):
         if isinstance(first, Exchange):
             self._start(first)
         else:
-            text = first.text.encode()
-            self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", len(text), text)
+            self._send(first.status, f"content-type: {TEXT}\r\nconnection: close\r\n", first.text.encode())
             self._end()
             self.expires = self._limits.clock + limits.LINGER_TIME
             self.transport.write_eof()  # what still comes is read and dropped: closing now could take the answer away
@@ -279,15 +278,16 @@ class Connection(asyncio.Protocol):
         if not self._gone:
             self._limits.release(self)
 
-    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+    def run(self, answering: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:
         """Let a coroutine answer; see ``Exchange``."""
+        self._to_the_end = to_the_end
         self._gone = asyncio.get_running_loop().create_task(answering).cancel
 
     def answer(self, exchange: Exchange, status: int, head: str, body: bytes, *, more: int = 0) -> None:
         """Write an answer, or the beginning of one with so many bytes more."""
         if self._current is exchange:
             last = "connection: close\r\n" if self._phase is Phase.LAST and not self._due else ""
-            self._send(status, head + last, len(body) + more, b"" if exchange.method == "HEAD" else body)
+            self._send(status, head + last, b"" if exchange.method == "HEAD" else body, len(body) + more)
             if not more:
                 self.end_answer(exchange)
 
@@ -310,8 +310,8 @@ class Connection(asyncio.Protocol):
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
-    def _send(self, status: int, head: str, size: int, body: bytes) -> None:
-        length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {size}\r\n"
+    def _send(self, status: int, head: str, body: bytes, size: int | None = None) -> None:
+        length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body) if size is None else size}\r\n"
         first = b"HTTP/1.1 %d %s\r\n" % (status, _REASONS[status])
         self._write(first + f"{VERSION}{head}{length}\r\n".encode("latin-1") + body)
 

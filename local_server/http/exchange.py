@@ -51,7 +51,7 @@ class Line(Protocol):
     async def room(self) -> None:
         """Wait until the client has taken most of what it was sent."""
 
-    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+    def run(self, answering: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:
         """Let a coroutine answer."""
 
     def open_stream(self, head: str, gone: Callable[[], None]) -> bool:
@@ -102,9 +102,12 @@ class Exchange:
         extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._connection.answer(self, status, f"content-type: {content_type}\r\n{extra}", body)
 
-    def run(self, answering: Coroutine[Any, Any, None]) -> None:
-        """Let a coroutine answer; it is cancelled when the client leaves."""
-        self._connection.run(answering)
+    def run(self, answering: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:
+        """Let a coroutine answer; it is cancelled when the client leaves.
+
+        A client that has only finished sending is taken for gone, unless the coroutine is to be run ``to_the_end``.
+        """
+        self._connection.run(answering, to_the_end=to_the_end)
 
     async def reply_in_parts(self, status: int, content_type: str, size: int, parts: AsyncIterator[bytes]) -> None:
         """Answer, once, with so many bytes, of which no more are made than the client takes."""

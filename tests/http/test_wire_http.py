@@ -276,12 +276,19 @@ def test_a_connection_stays_open_for_who_wants_it(wire: Wire, line: str, stays: 
         assert stays or connection.ended()
 
 
-def test_a_client_that_has_finished_sending_gets_its_answer(wire: Wire) -> None:
-    with wire.connection() as connection:
-        connection.send(request("POST", "/promises", b'{"id":"%b"}' % wire.tag.encode()))
-        connection.socket.shutdown(socket.SHUT_WR)
-        assert connection.answer()[0] == 201
-        assert connection.ended()
+@pytest.mark.parametrize("size", [0, 4 * 2**20])
+def test_a_client_that_has_finished_sending_gets_its_answer(wire: Wire, size: int) -> None:
+    body = b'{"id":"%b","param":{"data":"%b"}}' % (wire.id(f"p{size}").encode(), b"x" * size)
+    for sent, status in (
+        (request("POST", "/promises", body), 201),
+        (request("GET", f"/promises/{wire.id(f'p{size}')}"), 200),
+    ):
+        with wire.connection() as connection:
+            connection.send(sent)
+            connection.socket.shutdown(socket.SHUT_WR)
+            found, text = connection.answer()
+            assert (found, json.loads(text).get("param", {}).get("data", "")) == (status, "x" * size)
+            assert connection.ended()
 
 
 def test_clients_that_go_in_the_middle_do_no_harm(wire: Wire) -> None:
