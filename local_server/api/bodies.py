@@ -26,7 +26,8 @@ Ttl = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Headers = dict[str, str]
 _ALPHABET = f"{string.ascii_letters}{string.digits}+/".encode()  # of base64
 _SECRET = secrets.token_hex(16)  # of this run, so that no client can write a token
-_TOKEN = re.compile(_SECRET.encode() + rb":(\d+):(\d+):(\d+):(True|False)")
+_SECRET_BYTES = _SECRET.encode()
+_TOKEN = re.compile(_SECRET_BYTES + rb":(\d+):(\d+):(\d+):(True|False)")
 
 
 class Value(Struct):
@@ -78,7 +79,7 @@ def _marker(found: re.Match[bytes]) -> bytes:
 
 
 def _is_cut(text: bytes | bytearray) -> bool:
-    return _SECRET.encode() in text
+    return _SECRET_BYTES in text
 
 
 class NewPromise(Struct):

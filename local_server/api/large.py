@@ -108,8 +108,8 @@ class Upload:
             if start > at:
                 yield True
             self._rest += _BLANKS.sub(b" ", body[start : min(start + STEP, end)])
-        if len(self._rest) > bodies.MOST:
-            raise bodies.too_much()
+            if len(self._rest) > bodies.MOST:
+                raise bodies.too_much()
 
     def _cut_string(self, body: bytes | bytearray, at: int) -> Generator[bool, None, int]:
         """Cut out one string, with pauses; return where it goes on behind it."""

@@ -29,7 +29,7 @@ import httptools
 from local_server import WIRE_VERSION
 from local_server.http import limits
 from local_server.http.exchange import TEXT, Exchange, LargeBody, LargeHead, PlainReply
-from local_server.http.incoming import Body, escaped
+from local_server.http.incoming import NO_BODY, Body, escaped
 from local_server.http.limits import Limits
 
 VERSION = f"resonate-version: {WIRE_VERSION}\r\n"
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
-        self._body = Body()
+        self._body = NO_BODY
         self.expires = inf
 
     # of asyncio
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Handle the request, or let it wait for the one before."""
-        body, self._body = self._body, Body()
+        body, self._body = self._body, NO_BODY
         method = self._parser.get_method().decode("latin-1")
         exchange = Exchange(self, method, self._target, self._headers, body.data, too_large=body.too_large)
         self._phase = Phase.IDLE if self._parser.should_keep_alive() and not body.too_large else Phase.LAST
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _end(self) -> None:
-        self._phase, self._current, self._body = Phase.CLOSED, None, Body()
+        self._phase, self._current, self._body = Phase.CLOSED, None, NO_BODY
         self._due.clear()
 
     # answers
@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
         """Answer what is no request, in its turn, and close."""
         if self._phase >= Phase.LAST:
             return
-        self._phase, self._body = Phase.LAST, Body()
+        self._phase, self._body = Phase.LAST, NO_BODY
         self._due.append(reply)
         self._next()
 
@@ -275,7 +275,7 @@ class Connection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._handle(exchange)
-        if not self._gone:
+        if not self._gone:  # else the body is needed until it is answered
             self._limits.release(self)
 
     def run(self, answering: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:

@@ -33,12 +33,12 @@ class Body:
     def add(self, part: bytes) -> None:
         """Take the next part."""
         self.size += len(part)
-        if self.size > limits.MAX_DROPPED:
-            raise LargeBody
-        if self.too_large:
-            self.data = bytes(self.data[: limits.BEGINNING])
-        elif not self.data:
+        if not self.data:
             self.data = part
+        elif self.size > limits.MAX_DROPPED:
+            raise LargeBody
+        elif self.too_large:
+            self.data = bytes(self.data[: limits.BEGINNING])
         else:
             if isinstance(self.data, bytes):
                 self.data = bytearray(self.data)
@@ -48,3 +48,6 @@ class Body:
     def too_large(self) -> bool:
         """Whether it is larger than a body may be."""
         return self.size > limits.MAX_BODY
+
+
+NO_BODY = Body()  # of a connection between two requests
