@@ -96,7 +96,7 @@ class Upload:
                 at = yield from self._cut_string(body, quote + 1)
             else:
                 at = end + 1
-                self._rest += body[quote:at]
+                self._keep(body[quote:at])
             strings += 1
             if strings % STRINGS == 0:
                 yield True
@@ -107,9 +107,12 @@ class Upload:
         for start in range(at, end, STEP):
             if start > at:
                 yield True
-            self._rest += _BLANKS.sub(b" ", body[start : min(start + STEP, end)])
-            if len(self._rest) > bodies.MOST:
-                raise bodies.too_much()
+            self._keep(_BLANKS.sub(b" ", body[start : min(start + STEP, end)]))
+
+    def _keep(self, rest: bytes | bytearray) -> None:
+        self._rest += rest
+        if len(self._rest) > bodies.MOST:
+            raise bodies.too_much()
 
     def _cut_string(self, body: bytes | bytearray, at: int) -> Generator[bool, None, int]:
         """Cut out one string, with pauses; return where it goes on behind it."""
@@ -131,7 +134,7 @@ class Upload:
             if self._size >= STEP:
                 yield True
         is_base64 = is_base64 and padding in (b"", b"=", b"==") and piece.endswith(padding) and (at - began) % 4 == 0
-        self._rest += bodies.token(range(first, self._next), size, is_base64=is_base64) + b'"'
+        self._keep(bodies.token(range(first, self._next), size, is_base64=is_base64) + b'"')
         return at + 1
 
 
