@@ -1,7 +1,7 @@
 """What is stored, as frozen records; field order and names of ``Promise`` and ``Schedule`` are those of the wire.
 
 Times are milliseconds since the epoch, except deadlines, which are milliseconds of the monotonic clock of this run.
-``Raw`` fields hold JSON as it goes out; nothing in the server looks inside a value.
+``Raw`` fields hold JSON as it goes out, with markers for long strings (``store.parts``); nothing looks inside a value.
 """
 
 from typing import Literal

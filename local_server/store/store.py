@@ -3,10 +3,10 @@
 Rows become the records of ``model`` here. No method commits: the engine opens and ends every transaction.
 
 What lasts and what passes: a transaction is synced to the disk before ``commit`` returns, unless all it wrote would
-come again by itself: a message was sent, a task claimed, a lease renewed, or a promise timed out for which nobody
-waits. A process that is killed loses none of that, and the next sync takes it along; ``keep`` brings one about. A power
-cut may undo the last of it, and only from the end: the task is offered again, the promise times out again. What ends or
-loses a task lasts, so that no counter is given twice, and heartbeats keep no task that its worker has ended.
+come again by itself: a message was sent, a task claimed, a lease renewed, a part of a coming value stored, or a promise
+timed out for which nobody waits. A process that is killed loses none of that, the next sync takes it along; ``keep``
+brings one about. A power cut may undo the last of it, from the end: the task is offered again, the promise times out
+again. What ends or loses a task lasts, so that no counter is given twice, and heartbeats keep no task that has ended.
 """
 
 from collections.abc import Iterator
