@@ -38,7 +38,7 @@ class EventStream:
 
     def __init__(self, exchange: Exchange, engine: Engine, base_url: str, ends: tuple[EndPoint, EndPoint]) -> None:
         self._exchange, self._engine, self._base_url, self._ends = exchange, engine, base_url, ends
-        self.close, self.cut = exchange.end_stream, exchange.cut
+        self.cut = exchange.cut
         self._due = deque[bytes]()  # messages that are large, or behind a large one
         self._sending: asyncio.Task[None] | None = None
 
@@ -71,6 +71,10 @@ class EventStream:
         except Refusal:  # its promise was removed, or nothing can be read
             self.cut()
         self._sending = None
+
+    def close(self) -> None:
+        """End the stream; in the middle of a message that is no end, and its reader has to see that."""
+        self._exchange.cut() if self._due else self._exchange.end_stream()
 
     def ended(self) -> None:
         """Send nothing more: it has closed."""

@@ -260,6 +260,20 @@ def test_large_messages_wait_for_a_stream_to_be_read_and_take_no_memory_meanwhil
     assert [client.next()["promise"]["id"] for _ in names] == names
 
 
+def test_a_stream_that_is_replaced_in_the_middle_of_a_message_does_not_end_as_if_that_were_whole(serve: Start) -> None:
+    wire = serve()
+    names = subscribe(wire, 1)
+    first = wire.stream("g", "c")
+    wire.complete(names[0], data="eHh4" * (5 * MB))
+    second = wire.stream("g", "c")
+    assert second.next()["promise"]["id"] == names[0]
+    received = b""
+    with suppress(ConnectionResetError):
+        while data := first.socket.recv(MB):
+            received = data
+    assert not received.endswith(b"0\r\n\r\n")  # the chunk that ends a stream
+
+
 def test_a_stream_that_has_little_to_take_is_not_cut_however_long_it_takes(serve: Start) -> None:
     wire = serve(QUICK + " STALL_TIME=0.1")
     subscribe(wire, 2)
