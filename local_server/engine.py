@@ -3,7 +3,8 @@
 A turn opens with the first request and ends in the same pass of the event loop, so that requests that arrive together
 share one COMMIT and none waits for another to come. One timer stands for every time-out, lease, delay and schedule.
 What has fallen due is swept up in slices. While requests come, the pause behind a slice is SWEEP_PAUSE times as long as
-its turn, so that a crowd of time-outs takes a seventh of the time at most. It takes all of it when nobody asks.
+its turn, so that a crowd of time-outs takes a seventh of the time at most. It takes all of it when nobody asks. What a
+turn has left to others (``Turn.later``) is done likewise, with a pause of LATER.
 
 What can go wrong in a turn, and what becomes of it:
 
@@ -51,6 +52,7 @@ type OnResult[T] = Callable[[T | Refusal], None]
 LONGEST_SLEEP = 10_000  # ms between two sweeps at most
 SWEEP_PAUSE = 6  # times as long as a slice of a sweep
 QUIET = 0.1  # seconds without a request
+LATER = 0.03  # seconds until a turn goes on with what another one has left, while requests come
 TRY_AGAIN = 500  # ms after a turn that could not be stored
 
 
@@ -172,6 +174,8 @@ class Engine:
         self.version = self.store.changes
         self._turn, requests, self._requests, self._stale = None, self._requests, [], False
         turn.send()
+        for operation in turn.later:
+            self._loop.call_later(0 if self._quiet else LATER, self.tell, operation)
         for request in requests:
             _answer(request, request.result)
         for warning in turn.warnings:
@@ -241,6 +245,11 @@ class Engine:
         elif not self._closed:
             self._sweep()
 
+    @property
+    def _quiet(self) -> bool:
+        """Whether nobody has asked for a while."""
+        return self._loop.time() - self._asked > QUIET
+
     def _sweep(self) -> None:
         self._decide(_Request(due.sweep, partial(self._swept, self.clock.leases())))
 
@@ -249,8 +258,7 @@ class Engine:
             self._wake_at(None, self.clock.leases() + TRY_AGAIN)
         elif more:
             now = self.clock.leases()
-            quiet = self._loop.time() - self._asked > QUIET
-            self._wake_at(None, now if quiet else now + SWEEP_PAUSE * (now - began + 1))
+            self._wake_at(None, now if self._quiet else now + SWEEP_PAUSE * (now - began + 1))
         else:
             self.do(lambda turn: turn.store.earliest(), self._rest)
 

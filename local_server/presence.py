@@ -74,7 +74,7 @@ class Presence:
         def connected(turn: Turn) -> None:
             if earlier:
                 others = self._claimed_by_others(worker, earlier)
-                claimed = losses.counters(turn, worker.claimed)
+                claimed = turn.store.claims.counters(worker.id, worker.name)
                 self._claims[worker, earlier] = dict(claimed.items() - others.items())
             if replaced:  # else the last run of the server had it, and what that has sent has its time as it is
                 losses.stream_closed(turn, worker, has_read_all=has_read_all)
@@ -145,8 +145,10 @@ class Presence:
 
         def identified(turn: Turn) -> None:
             turn.store.set_process(worker.name, process.pid, process.started, self._machine)
-            for task_id in losses.created_claimed(turn, set(claimed), int(process.started * 1_000)):
-                claimed.pop(task_id, None)
+            if claimed:
+                since = int(process.started * 1_000)
+                for task_id in turn.store.claims.created_claimed(worker.id, worker.name, since):
+                    claimed.pop(task_id, None)
             tasks.heartbeat(turn, worker.id)  # of a process that can be seen to live the leases are longer
 
         self._engine.tell(identified)
@@ -165,7 +167,7 @@ class Presence:
         del self._watches[worker, process]
         claimed = self._claims.pop((worker, process), {})
         if worker.os_process != process:
-            self._engine.tell(lambda turn: losses.lose_claims(turn, claimed, f"process {process.pid} ended"))
+            self._engine.tell(lambda turn: losses.lose_claims(turn, worker, process.pid, list(claimed.items())))
             return
         stream, worker.stream, worker.os_process = worker.stream, None, None
         self._engine.workers.moves += 1

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,7 @@ class Stage:
         self.resumed = 0  # by the clock of ``now``
         self.store, self.workers = opened(path), Workers()
         self.failing = False  # no turn can be stored
+        self.later: deque[Callable[[Turn], object]] = deque()  # what turns have left to others
         self._turn: Turn | None = None
         self._stale = False
 
@@ -89,6 +91,15 @@ class Stage:
             task = self.task(delivery.task.id)
             assert (task.state, task.counter) == ("ENQUEUED", delivery.task.counter), "its claim would be refused"
         turn.send()
+        self.later.extend(turn.later)
+
+    def go_on(self) -> int:
+        """Do what turns have left to others, each in a turn of its own; return how many turns these were."""
+        count = 0
+        while self.later:
+            self.do(self.later.popleft())
+            count += 1
+        return count
 
     def do[**P, T](self, operation: Callable[Concatenate[Turn, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one operation in a turn of its own."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched, islice
@@ -18,14 +18,13 @@ from local_server.api.search import check_pattern
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.rules import promises, removal
-from local_server.rules.removal import MARK, matches
+from local_server.rules.removal import MARK, STEPS, matches
 from local_server.rules.turn import Turn
 from local_server.store.removals import Removable, Root
 
 MOST = 200_000  # promises that are looked at
 IDS = 2_000  # compared with a pattern in one turn
 SLICE = 200  # promises, or uses of one, looked at in one turn
-CANCELED = 4  # promises in one turn
 ROOTS = 16  # that are removed in one turn
 PAUSE = 0.03  # seconds between two turns that remove: others are not delayed by more than one of them
 LOOKS = 5  # until no worker has yet to report
@@ -144,8 +143,10 @@ async def remove(engine: Engine, pattern: str, *, pending: bool = False) -> dict
     while True:
         runs = await _look_below(engine, await _roots_of(engine, pattern))
         if pending:
-            for some in batched([one for found in runs.pending.values() for one in found], CANCELED):
-                await engine.ask(partial(_cancel, some))
+            began = time.monotonic()
+            for one in [one for found in runs.pending.values() for one in found]:
+                await engine.ask(partial(_cancel, one))
+            until += time.monotonic() - began
         count += await _remove(engine, runs.going(pending=False))
         unfinished = runs.busy or (pending and runs.pending)
         if not unfinished or time.monotonic() > until:
@@ -187,8 +188,11 @@ async def _remove(engine: Engine, roots: list[str]) -> int:
     while left:
         staying: list[str] = []
         for some in batched(left, ROOTS):
-            staying += await engine.ask(partial(_start, some))
-            await asyncio.sleep(PAUSE)
+            while some:
+                stay, done = await engine.ask(partial(_start, some))
+                staying += stay
+                some = some[done:]  # noqa: PLW2901 - the rest
+                await asyncio.sleep(PAUSE)
         count += len(left) - len(staying) + await _collect(engine)
         if len(staying) == len(left):
             tied = await engine.ask(partial(_untie, staying[:SLICE]))
@@ -220,18 +224,26 @@ def _roots_behind(after: int, turn: Turn) -> list[Root]:
     return turn.store.removals.roots(after, ROOTS)
 
 
-def _start(roots: Iterable[str], turn: Turn) -> list[str]:
-    return [root for root in roots if not removal.start(turn, root)]
+def _start(roots: Sequence[str], turn: Turn) -> tuple[list[str], int]:
+    """Remove roots, as many as one turn may take; return those that stay, and how many are done with."""
+    staying, tired = list[str](), turn.store.removals.walked + STEPS
+    for done, root in enumerate(roots):
+        removed = removal.start(turn, root) if turn.store.removals.walked <= tired else None
+        if removed is None:
+            return staying, done
+        if not removed:
+            staying.append(root)
+    return staying, len(roots)
 
 
 def _untie(roots: list[str], turn: Turn) -> str | None:
     return removal.untie(turn, roots)
 
 
-def _cancel(pending: Iterable[str], turn: Turn) -> None:
-    for one in pending:
-        if turn.store.removals.promise(one):
-            promises.complete(turn, one, "cancel", promises.EMPTY, one, strict=False)  # with this key it cannot fail
+def _cancel(one: str, turn: Turn) -> None:
+    """Cancel one promise in a turn: it may have many tasks, and others that wait for it."""
+    if turn.store.removals.promise(one):
+        promises.complete(turn, one, "cancel", promises.EMPTY, one, strict=False)  # with this key it cannot fail
 
 
 async def _roots_of(engine: Engine, pattern: str) -> list[str]:

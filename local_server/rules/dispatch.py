@@ -16,7 +16,8 @@ of that worker is marked.
 
 No rule sends a waiting task when it frees a root or a worker. It notes on the turn what became free, and ``drain``,
 once before COMMIT, sends what can run now, the oldest first. Only a new task is sent at once if it can be, and stored
-once.
+once. If that is more than one turn takes, others go on: with a queue as ``Turn.later`` says, with a root as the table
+``unsettled`` does, since nothing else tells that its tasks wait for nobody.
 
 Who holds what (``Worker.unclaimed``, ``claimed``, ``notified``) and which queues are saturated is kept in memory, and
 follows from the stored tasks: ``rebuild`` makes it anew, at the start of the server and after a turn that failed.
@@ -30,12 +31,14 @@ from local_server.model import Task
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.states import transition
 from local_server.rules.turn import Turn
-from local_server.rules.workers import Delivery, Worker
+from local_server.rules.workers import NOTICES, Delivery, Worker
 
 # All in ms.
 CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; the SDK claims at once, when it runs
 SETTLE_AFTER: Final = 2_000  # a notification has arrived if its stream stays open that long
 NOTIFY_WITHIN: Final = 86_400_000  # a client that does not come back for its result within a day is forgotten
+OFFERS: Final = NOTICES  # of what waits for workers, in one turn, some 30 ms; many may be over, and sent to nobody
+ROOT_OFFERS: Final = 64  # of one root, in one turn, some ms
 
 CLEARED: Final = {"process": None, "deadline": None, "not_before": None, "waits_for": None}  # of a task that has ended
 
@@ -76,10 +79,8 @@ def time_out(turn: Turn, task: Task) -> None:
 
 def connected(turn: Turn, worker: Worker) -> None:
     """Give a worker that has just connected what it claimed without a stream, and what waits for one like it."""
-    for task in turn.store.unowned_claims(worker.id):
-        if turn.workers.of_process(worker.id, None) is worker:
-            worker.claimed.add(task.id)
-            turn.store.update_task(replace(task, recipient=worker.name))
+    if turn.workers.of_process(worker.id, None) is worker:
+        worker.claimed.update(turn.store.claims.own(worker.id, worker.name))
     worker.overdue = False
     turn.workers.saturated.update(worker.queues)  # as far as is known: nobody has looked yet
     turn.freed_workers[worker] = None
@@ -98,25 +99,40 @@ def rebuild(turn: Turn) -> None:
 
 
 def drain(turn: Turn) -> None:
-    """Send what can run now that roots and workers have become free."""
+    """Send what can run now that roots and workers have become free; what one turn cannot take is left to the next."""
     for root in turn.freed_roots:
-        while (task := turn.store.next_of_root(root)) and offer(turn, task):
-            pass
+        for _ in range(ROOT_OFFERS):
+            if not ((task := turn.store.next_of_root(root)) and offer(turn, task)):
+                break
+        else:
+            turn.store.add_follow_up(root)
+            turn.due_at(turn.now)
+    left, unserved = OFFERS, dict[Worker, None]()
     for worker in turn.freed_workers:
         for queue in worker.queues:
             if queue in turn.workers.saturated:
-                _serve(turn, worker, queue)
+                left -= _serve(turn, worker, queue, left)
+        if left == 0:
+            unserved[worker] = None
+    if unserved:
+        turn.later.append(lambda turn: turn.freed_workers.update(unserved))
 
 
-def _serve(turn: Turn, worker: Worker, queue: str) -> None:
-    """Send what waits in a queue, the oldest first, as long as this worker has room for it."""
+def _serve(turn: Turn, worker: Worker, queue: str, most: int) -> int:
+    """Offer what waits in a queue, the oldest first, as long as this worker has room for it; return how many."""
     if worker.stream is None:
-        return
-    while waiting := turn.store.waiting_for(queue, max(1, worker.room)):
+        return 0
+    offered = 0
+    while offered < most:
+        waiting = turn.store.waiting_for(queue, min(most - offered, max(1, worker.room)))
+        if not waiting:
+            turn.workers.saturated.discard(queue)
+            break
         for task in waiting:
             if not worker.has_room(task.kind) or not offer(turn, task):
-                return
-    turn.workers.saturated.discard(queue)
+                return offered
+            offered += 1
+    return offered
 
 
 def _send_or_queue(turn: Turn, task: Task) -> Task:

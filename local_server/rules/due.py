@@ -22,9 +22,9 @@ def sweep(turn: Turn) -> bool:
     due_schedules = turn.store.due_schedules(turn.now, SWEEP)
     for schedule in due_schedules:
         schedules.run(turn, schedule)
-    completed = turn.store.next_follow_up()
-    if completed is not None and promises.follow_up(turn, completed):
-        turn.store.remove_follow_up(completed)
+    followed = turn.store.next_follow_up()
+    if followed is not None and promises.go_on(turn, followed):
+        turn.store.remove_follow_up(followed)
     unused = turn.store.parts.remove_some()
     full = max(len(due_promises), len(due_tasks), len(delayed)) == SWEEP
-    return full or bool(due_schedules) or completed is not None or unused
+    return full or bool(due_schedules) or followed is not None or unused

@@ -11,8 +11,7 @@ the second time on it waits 1, 2, 4 ... 60 s, so that a pool that is restarted o
 Who calls, and when:
 
 - ``presence``: a stream has closed (``stream_closed``), and the process behind it cannot be seen (``out_of_sight``).
-- ``presence``: a process has ended (``process_gone``; ``lose_claims`` if another one has its name by now). Which claims
-  are whose, it reads by ``counters`` and ``created_claimed``.
+- ``presence``: a process has ended (``process_gone``; ``lose_claims`` if another one has its name by now).
 - ``due``: the time to claim, a lease or the wait for a client is over (``deadline_passed``).
 - ``tasks``: a worker has dropped a task (``lose``), or ended it without a result (``took_for_earlier``).
 - ``engine``: the server has started, or a commit may be lost since the disk failed (``restarted``).
@@ -34,6 +33,8 @@ from local_server.rules.workers import NAMED, Gone, Worker
 CLAIM_AFTER_CLOSE: Final = 500  # a claim may still be on its way when the stream of a living worker closes
 HEARTBEAT_WITHIN: Final = 5_500  # of a worker without stream whose process is out of sight; the SDK beats every 5 s
 LONGEST_WAIT: Final = 60_000  # of a task that ends its workers
+
+BATCH: Final = 64  # claims and notifications of a process that has ended, in one turn, some 10 ms
 
 
 def lose(turn: Turn, task: Task, reason: str, event: TaskEvent = "lose", *, not_before: int | None = None) -> None:
@@ -79,29 +80,35 @@ def stream_closed(turn: Turn, worker: Worker, *, has_read_all: bool = False) -> 
         else:
             lose(turn, task, "stream closed")
     for task in _tasks(turn, worker.unclaimed):
-        _shorten(turn, task, CLAIM_AFTER_CLOSE)
+        if task.deadline is None or task.deadline > turn.mono + CLAIM_AFTER_CLOSE:
+            turn.store.set_deadline(task.id, turn.due_in(CLAIM_AFTER_CLOSE))
 
 
 def out_of_sight(turn: Turn, worker: Worker) -> None:
     """Note that only heartbeats can tell whether a worker lives: it has no stream, and no process that can be seen."""
     _note_gone(turn, worker, None)
-    for task in _tasks(turn, worker.claimed):
-        _shorten(turn, task, HEARTBEAT_WITHIN)
+    if worker.claimed:
+        turn.store.claims.shorten(worker.id, worker.name, turn.due_in(HEARTBEAT_WITHIN))
 
 
 def process_gone(turn: Turn, worker: Worker, pid: int | None, others: dict[str, int]) -> None:
-    """Free everything of a worker whose process has ended, but for what others of its name have claimed."""
+    """Free everything of a worker whose process has ended, but for what others of its name have claimed.
+
+    If that is much, further turns go on with it. A server that is killed meanwhile leaves the rest to its deadlines.
+    """
     _note_gone(turn, worker, pid)
     worker.ending.clear()
     worker.remembers.clear()
-    for task in _tasks(turn, worker.held()):
-        if others.get(task.id) != task.counter:
-            lose(turn, task, f"{DEATH}{pid or '?'} ended", not_before=_again(turn, task, worker, pid))
-    for task in _tasks(turn, worker.notified) + turn.store.waiting_notifications(worker.queues[1]):
+    claimed = turn.store.claims.counters(worker.id, worker.name)
+    lose_claims(turn, worker, pid, [one for one in claimed.items() if others.get(one[0]) != one[1]])
+    for task in _tasks(turn, worker.unclaimed):
+        lose(turn, task, f"{DEATH}{pid or '?'} ended")
+    for task in _tasks(turn, worker.notified):
         if _is_for_one(task):
             settle(turn, task)
         else:
             lose(turn, task, "process ended")
+    _settle_waiting(turn, worker)
 
 
 def took_for_earlier(turn: Turn, task: Task, worker: Worker) -> None:
@@ -115,24 +122,26 @@ def took_for_earlier(turn: Turn, task: Task, worker: Worker) -> None:
     )
 
 
-def counters(turn: Turn, ids: set[str]) -> dict[str, int]:
-    """Return the counters of tasks, by their ids."""
-    return {task.id: task.counter for task in _tasks(turn, ids)}
+def lose_claims(turn: Turn, worker: Worker, pid: int | None, claimed: list[tuple[str, int]]) -> None:
+    """Free what a process that has ended claimed as this worker: (task, counter); what it has no longer stays."""
+    for task_id, counter in claimed[:BATCH]:
+        task = turn.store.task(task_id)
+        if task and task.state == "CLAIMED" and task.counter == counter:
+            lose(turn, task, f"{DEATH}{pid or '?'} ended", not_before=_again(turn, task, worker, pid))
+    if left := claimed[BATCH:]:
+        turn.later.append(lambda turn: lose_claims(turn, worker, pid, left))
 
 
-def created_claimed(turn: Turn, ids: set[str], since: int) -> list[str]:
-    """Return those tasks that were claimed as they were created, after ``since`` (ms since the epoch).
-
-    Only so can a process claim before its stream has opened: it is sent nothing yet.
-    """
-    return [task.id for task in _tasks(turn, ids) if task.claimed_on == task.created_on and task.created_on >= since]
-
-
-def lose_claims(turn: Turn, claimed: dict[str, int], reason: str) -> None:
-    """Free those tasks that are still claimed with these counters."""
-    for task in _tasks(turn, set(claimed)):
-        if task.state == "CLAIMED" and task.counter == claimed[task.id]:
-            lose(turn, task, reason)
+def _settle_waiting(turn: Turn, worker: Worker) -> None:
+    """End the notifications that wait for a client whose process has ended, unless another one has its name by now."""
+    known = turn.workers.named(worker.name)
+    if known and known.stream:
+        return
+    waiting = turn.store.waiting_notifications(worker.queues[1], BATCH)
+    for task in waiting:
+        settle(turn, task)
+    if len(waiting) == BATCH:
+        turn.later.append(lambda turn: _settle_waiting(turn, worker))
 
 
 def restarted(turn: Turn) -> None:
@@ -170,11 +179,6 @@ def _is_for_one(task: Task) -> bool:
     """Tell whether a notification is for one client, and not for any of a group."""
     address = parse(task.recv)
     return address is None or bool(address.member)
-
-
-def _shorten(turn: Turn, task: Task, ms: int) -> None:
-    if task.deadline is None or task.deadline > turn.mono + ms:
-        turn.store.set_deadline(task.id, turn.due_in(ms))
 
 
 def _tasks(turn: Turn, ids: set[str]) -> list[Task]:

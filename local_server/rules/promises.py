@@ -129,6 +129,19 @@ def follow_up(turn: Turn, promise_id: str) -> bool:
     return max(finished, len(callbacks)) < BATCH
 
 
+def go_on(turn: Turn, promise_id: str) -> bool:
+    """Go on with a promise to be followed up; return whether that was all.
+
+    One that is pending, or not there, has more tasks than ``dispatch.drain`` has offered: that goes on with them, and
+    notes it again if these are not all.
+    """
+    promise = turn.store.removals.promise(promise_id)
+    if promise is None or promise.state == "PENDING":
+        turn.freed_roots[promise_id] = None
+        return True
+    return follow_up(turn, promise_id)
+
+
 def add_callback(
     turn: Turn, promise_id: str, kind: TaskKind, name: str, recv: str, timeout: int, head: Raw | None
 ) -> tuple[int, Promise, Callback | None]:

@@ -16,12 +16,15 @@ one, and does nothing. So a worker is the last to be sent what has been removed 
 (``Worker.remembers``), and a task that it ends without a result is taken back (``tasks.complete``).
 """
 
+from collections import defaultdict
 from typing import Final
 
 from local_server.rules.turn import Turn
 
 BATCH: Final = 32  # promises looked at in one turn, one to two ms
 SHARERS: Final = 100  # of one promise that are looked at
+STEPS: Final = 2_000  # up from sharers in one turn, some 5 ms; the ways of one promise's sharers are gone to their ends
+TASKS: Final = 256  # of one promise in one turn, a millisecond
 MARK: Final = "*"  # stands for any characters
 
 
@@ -53,15 +56,18 @@ def busy(turn: Turn) -> set[str]:
     return turn.store.removals.follow_ups() | reporting
 
 
-def start(turn: Turn, root: str) -> bool:
-    """Remove a root; ``collect`` removes what stands below it. Return False, and do nothing, if it has to stay."""
+def start(turn: Turn, root: str) -> bool | None:
+    """Remove a root; ``collect`` removes what stands below it.
+
+    Returns:
+        True; False if it has to stay, and nothing is done; None if this turn has only removed some of its many tasks.
+    """
     promise = turn.store.removals.promise(root)
     if promise is None or promise.state == "PENDING" or root in busy(turn):
         return False
     if turn.store.removals.parent(root) is not None or _user(turn, root) is not None:
         return False
-    _remove(turn, root)
-    return True
+    return _remove(turn, root) or None
 
 
 def untie(turn: Turn, roots: list[str]) -> str | None:
@@ -77,6 +83,7 @@ def untie(turn: Turn, roots: list[str]) -> str | None:
 def collect(turn: Turn) -> int | None:
     """Remove some of what stands below promises that were removed; return how many, None if nothing is left to do."""
     removals, reporting, count, looked_at = turn.store.removals, busy(turn), 0, 0
+    tired = removals.walked + STEPS
     while looked_at < BATCH and (gone := removals.removed()) is not None:
         looked_at += 1
         if removals.promise(gone):  # it has been created anew meanwhile, and has what was its own
@@ -84,9 +91,12 @@ def collect(turn: Turn) -> int | None:
             continue
         below = removals.below(gone, 0, BATCH)
         for child in below:
+            if removals.walked > tired:
+                return count
             user = _user(turn, child.id)
             if user is None and child.state != "PENDING" and child.id not in reporting:
-                _remove(turn, child.id)
+                if not _remove(turn, child.id):
+                    return count
                 count += 1
             else:
                 removals.adopt(child.id, user)
@@ -99,14 +109,27 @@ def collect(turn: Turn) -> int | None:
 
 def _user(turn: Turn, promise_id: str) -> str | None:
     """Return a promise that asked for this one which another had created, and that does not stand below it."""
-    removals = turn.store.removals
-    for sharer in removals.sharers(promise_id, "", SHARERS):
-        if not removals.stands_below(sharer, promise_id):
-            return sharer
-    return None
+    removals, children = turn.store.removals, defaultdict[str | None, list[str]](list)
+    sharers = removals.sharers(promise_id, "", SHARERS)
+    if not sharers:
+        return None
+    for one, parent in removals.above_sharers(promise_id, sharers[-1]):
+        children[parent].append(one)
+    below, new = {promise_id}, [promise_id]
+    while new:
+        found = [one for one in children[new.pop()] if one not in below]
+        below.update(found)
+        new += found
+    return next((one for one in sharers if one not in below), None)
 
 
-def _remove(turn: Turn, promise_id: str) -> None:
-    for name in turn.store.removals.remove(promise_id):
+def _remove(turn: Turn, promise_id: str) -> bool:
+    """Remove a promise; return False if it has so many tasks that only some of these are removed in this turn."""
+    recipients = turn.store.removals.remove_tasks(promise_id, TASKS)
+    for name in recipients:
         if worker := turn.workers.named(name):
             worker.remember(promise_id)
+    if len(recipients) == TASKS:
+        return False
+    turn.store.removals.remove(promise_id)
+    return True

@@ -64,8 +64,8 @@ def invoke_claimed(turn: Turn, promise: Promise, recv: str, process_id: str, ttl
 def resume_or_notify(turn: Turn, callback: Callback) -> None:
     """Turn the callback of a promise that has completed into its task, and offer that."""
     task_id = callback.id
-    while turn.store.task(task_id):  # "__resume:a:b:c" is the leaf b:c of root a, and the leaf c of root a:b
-        task_id += ":"
+    if turn.store.task(task_id):  # "__resume:a:b:c" is the leaf b:c of root a, and the leaf c of root a:b
+        task_id = turn.store.free_task_id(task_id)
     task = Task(
         task_id, callback.kind, callback.root, callback.recv, callback.timeout, turn.now,
         leaf=callback.promise if callback.kind == "resume" else None, head=callback.head,
@@ -162,10 +162,11 @@ def drop(turn: Turn, task_id: str, counter: int) -> int:
 
 def heartbeat(turn: Turn, process_id: str) -> int:
     """Renew every lease that was granted under a process id; return how many."""
-    tasks = turn.store.claimed_by(process_id)
-    for task in tasks:
-        turn.store.set_deadline(task.id, _lease(turn, turn.workers.named(task.recipient), task.ttl))
-    return len(tasks)
+    alive = [worker.name for worker in turn.workers.namesakes(process_id) if worker.os_process]
+    count, earliest = turn.store.claims.renew(process_id, turn.mono, SHORTEST_LEASE, alive)  # by the rule of ``_lease``
+    if earliest is not None:
+        turn.due_in(earliest - turn.mono)
+    return count
 
 
 def finish_root(turn: Turn, root: str, limit: int, but: str = "") -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from local_server.rules.workers import Delivery, Gone, Stream, Worker, Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local_server.store.store import Store
 
 
@@ -27,6 +29,7 @@ class Turn:
         outbox: what to send after the commit, by task id, in order.
         closing: streams to close after the commit.
         gone: workers that have left in this turn.
+        later: what is left to be done, each in a turn of its own after the commit.
         warnings: what people should know, a line each, for the log.
         wake_now: the earliest time by ``now`` at which a write of this turn falls due, None for none.
         wake_mono: the same by ``mono``.
@@ -43,6 +46,7 @@ class Turn:
         self.outbox: dict[str, Delivery] = {}
         self.closing: list[Stream] = []
         self.gone: list[Gone] = []
+        self.later: list[Callable[[Turn], object]] = []
         self.warnings: list[str] = []
         self.wake_now: int | None = None
         self.wake_mono: int | None = None

@@ -9,7 +9,7 @@ after a turn that failed it is made anew (``rebuild``).
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -164,8 +164,12 @@ class Workers:
         worker = self.named(recipient)
         if worker and worker.id == process_id:
             return worker
-        namesakes = self._by_id.get(process_id, [])
+        namesakes = self.namesakes(process_id)
         return namesakes[0] if len(namesakes) == 1 else None
+
+    def namesakes(self, member: str) -> Sequence[Worker]:
+        """Return the workers known of that id, each in another group."""
+        return self._by_id.get(member, ())
 
     def hold(self, task: Task) -> None:
         """Note who holds a task that is sent or claimed; whoever claims runs."""

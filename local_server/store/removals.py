@@ -29,6 +29,7 @@ class Removals:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.walked = 0  # promises that were looked at on the way up from others, in all
 
     # what there is
 
@@ -78,16 +79,18 @@ class Removals:
         ).fetchone()
         return found[0] if found else None
 
-    def stands_below(self, promise_id: str, other: str) -> bool:
-        """Tell whether a promise is ``other``, or stands somewhere below it."""
-        row = self._db.execute(
+    def above_sharers(self, promise_id: str, last: str) -> list[tuple[str, str | None]]:
+        """Return (id, parent) of the sharers of a promise up to ``last`` and of all above them, up to the promise."""
+        rows = self._db.execute(
             """WITH RECURSIVE above(id, parent) AS (
-                    SELECT id, parent FROM promises WHERE id = :id
-                    UNION SELECT p.id, p.parent FROM above JOIN promises p ON p.id = above.parent)
-                SELECT 1 FROM above WHERE id = :other""",
-            {"id": promise_id, "other": other},
-        ).fetchone()
-        return row is not None
+                    SELECT p.id, p.parent FROM shared_children s JOIN promises p ON p.id = s.parent
+                        WHERE s.child = :id AND s.parent <= :last
+                    UNION SELECT p.id, p.parent FROM above JOIN promises p ON p.id = above.parent WHERE above.id <> :id)
+                SELECT id, parent FROM above""",
+            {"id": promise_id, "last": last},
+        ).fetchall()
+        self.walked += len(rows)
+        return rows
 
     def roots(self, after: int, limit: int) -> list[Root]:
         """Return roots behind the sort ``after``, the oldest first."""
@@ -104,30 +107,35 @@ class Removals:
 
     # what changes
 
-    def remove(self, promise_id: str) -> list[str]:
-        """Remove a promise, its tasks with their lost claims, and who is to be told; note it as removed.
+    def remove_tasks(self, promise_id: str, limit: int) -> list[str | None]:
+        """Remove tasks of a promise, and their lost claims.
 
         Returns:
-            the workers (``group/id``) that its tasks were sent to last.
+            the worker (``group/id``) that each was sent to last, None for none; ``limit`` of them: there may be more.
         """
-        values = {"id": promise_id, "invoke": invoke_id(promise_id)}
+        values: dict[str, str | int] = {"id": promise_id, "invoke": invoke_id(promise_id), "limit": limit}
         for name, first in (("resume", resume_id(promise_id, "")), ("notify", notify_id(promise_id, ""))):
             values |= {name: first, f"{name}_end": first[:-1] + ";"}
         tasks = self._db.execute(
-            """SELECT id, recipient FROM tasks WHERE id = :invoke
-                UNION ALL SELECT id, recipient FROM tasks WHERE id >= :resume AND id < :resume_end AND root = :id
-                UNION ALL SELECT id, recipient FROM tasks WHERE id >= :notify AND id < :notify_end AND root = :id""",
+            """DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE id = :invoke
+                UNION ALL SELECT id FROM tasks WHERE id >= :resume AND id < :resume_end AND root = :id
+                UNION ALL SELECT id FROM tasks WHERE id >= :notify AND id < :notify_end AND root = :id LIMIT :limit)
+                RETURNING id, counter, recipient""",
             values,
         ).fetchall()
-        for task_id, _ in tasks:
-            self._db.execute("DELETE FROM lost_claims WHERE task = :task", {"task": task_id})
-            self._db.execute("DELETE FROM tasks WHERE id = :task", {"task": task_id})
+        for task_id, counter, _ in tasks:
+            if counter > 1:  # with each loss it moves on
+                self._db.execute("DELETE FROM lost_claims WHERE task = :task", {"task": task_id})
+        return [recipient for _, _, recipient in tasks]
+
+    def remove(self, promise_id: str) -> None:
+        """Remove a promise that has no tasks any more, and who is to be told; note it as removed."""
+        values = {"id": promise_id}
         self._db.execute("DELETE FROM callbacks WHERE promise = :id", values)
         self._db.execute("DELETE FROM shared_children WHERE child = :id", values)
         self._db.execute("DELETE FROM promises WHERE id = :id", values)
         self._db.execute("UPDATE uploads SET promise = NULL WHERE promise = :id", values)
         self._db.execute("INSERT INTO removed VALUES (:id) ON CONFLICT DO NOTHING", values)
-        return [recipient for _, recipient in tasks if recipient]
 
     def removed(self) -> str | None:
         """Return a removed promise below which something may be left."""

@@ -40,8 +40,8 @@ CREATE TABLE IF NOT EXISTS callbacks (
     PRIMARY KEY (promise, id)
 ) WITHOUT ROWID;
 
--- Completed promises of which tasks are still to be ended, or callbacks to become tasks: more than one turn takes. The
--- rules call that following up.
+-- Completed promises of which tasks are still to be ended, or callbacks to become tasks, and pending ones of which tasks
+-- are still to be offered: more than one turn takes. The rules call that following up.
 CREATE TABLE IF NOT EXISTS unsettled (
     promise TEXT PRIMARY KEY
 ) WITHOUT ROWID;

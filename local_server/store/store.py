@@ -16,6 +16,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from local_server.model import Callback, Promise, Schedule, Task
+from local_server.store.claims import Claims
 from local_server.store.database import Database
 from local_server.store.parts import Parts
 from local_server.store.removals import Removals
@@ -62,6 +63,7 @@ class Store:
         self.db: Database = connect(where) if where is None or isinstance(where, Path) else where
         self.removals = Removals(self.db)
         self.parts = Parts(self.db, self._pass)
+        self.claims = Claims(self.db, self._pass)
         self._before = 0  # changes at the beginning of the transaction
         self._passing = 0  # those since then that need no sync of their own
         self._lasting = False  # something that lasts was committed, or is about to be
@@ -211,6 +213,11 @@ class Store:
         row = self._one(SELECT_TASK, id=task_id)
         return row and as_task(row)
 
+    def free_task_id(self, taken: str) -> str:
+        """Return an id that no task has, in place of one that is taken: with a colon behind the last of that kind."""
+        sql = "SELECT max(id) FROM tasks WHERE id >= :first AND id < :end"
+        return f"{self._one(sql, first=f'{taken}:', end=f'{taken};')[0] or taken}:"
+
     def insert_task(self, task: Task) -> None:
         """Add a task."""
         self.db.execute(INSERT_TASK, asdict(task))
@@ -252,17 +259,14 @@ class Store:
         """Return all tasks that somebody holds: for the start of a server."""
         return self._tasks(f"{LIVE} AND state <> 'INIT'")
 
-    def unowned_claims(self, process_id: str) -> list[Task]:
-        """Return what a process claimed while the server knew no stream of it."""
-        return self._tasks("process = :process_id AND state = 'CLAIMED' AND recipient IS NULL", process_id=process_id)
-
     def waiting_for(self, address: str, limit: int) -> list[Task]:
         """Return tasks for which no worker was found at this address, the oldest first."""
         return self._tasks("waits_for = :address ORDER BY sort LIMIT :limit", address=address, limit=limit)
 
-    def waiting_notifications(self, address: str) -> list[Task]:
-        """Return the notifications that wait for one client."""
-        return self._tasks("waits_for = :address AND kind = 'notify' ORDER BY sort", address=address)
+    def waiting_notifications(self, address: str, limit: int) -> list[Task]:
+        """Return notifications that wait for one client, the oldest first."""
+        where = "waits_for = :address AND kind = 'notify' ORDER BY sort LIMIT :limit"
+        return self._tasks(where, address=address, limit=limit)
 
     def reset_notifications(self, deadline: int) -> None:
         """Give every waiting notification this deadline: the monotonic clock of another run means nothing."""
@@ -280,10 +284,6 @@ class Store:
     def set_deadline(self, task_id: str, deadline: int) -> None:
         """Move the deadline of a task that is sent or claimed."""
         self._pass("UPDATE tasks SET deadline = :deadline WHERE id = :id", {"id": task_id, "deadline": deadline})
-
-    def claimed_by(self, process_id: str) -> list[Task]:
-        """Return what a process has claimed."""
-        return self._tasks("process = :process_id AND state = 'CLAIMED'", process_id=process_id)
 
     def losses(self, task_id: str, reason: str) -> int:
         """Return how often a task was lost for a reason that begins so."""

@@ -1,11 +1,19 @@
 """``/ui/removable`` and ``/ui/remove``: what is told before it is done, and what is done, over HTTP."""
 
+import asyncio
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rules_stage import pending
 from wire_client import FAR, Wire, until
+
+from local_server.api import removing
+from local_server.engine import Engine
+from local_server.rules import promises
+from local_server.store.store import Store
 
 
 def chain(wire: Wire, *ids: str, ended: bool = True) -> None:
@@ -89,6 +97,28 @@ def test_what_a_worker_has_in_hand_is_canceled_and_goes_when_it_has_reported(wir
     thread.join()
     assert removed == [1]
     assert wire.get(f"/promises/{promise_id}").status_code == 404
+
+
+def test_a_run_whose_cancellation_takes_longer_than_anybody_is_waited_for_goes_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, complete = [0.0], promises.complete
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        now[0] += removing.PATIENCE
+        return complete(*args, **options)
+
+    async def removed() -> dict[str, Any]:
+        engine = Engine(Store(None))
+        for n in range(3):
+            await engine.ask(lambda turn, n=n: promises.create(turn, pending(f"p{n}", FAR, None, {}), {}))
+        found = await removing.remove(engine, "p*", pending=True)
+        engine.close()
+        return found
+
+    monkeypatch.setattr(promises, "complete", slowly)
+    monkeypatch.setattr(removing, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert asyncio.run(asyncio.wait_for(removed(), 30)) == {"promises": 3}
 
 
 def test_a_large_run_goes_in_steps_that_delay_nobody(wire: Wire) -> None:
