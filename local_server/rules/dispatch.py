@@ -38,6 +38,7 @@ CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; th
 SETTLE_AFTER: Final = 2_000  # a notification has arrived if its stream stays open that long
 NOTIFY_WITHIN: Final = 86_400_000  # a client that does not come back for its result within a day is forgotten
 OFFERS: Final = NOTICES  # of what waits for workers, in one turn, some 30 ms; many may be over, and sent to nobody
+OFFERED: Final = 16 * 2**10  # bytes of a promise in a message that count like another offer
 ROOT_OFFERS: Final = 64  # of one root, in one turn, some ms
 
 CLEARED: Final = {"process": None, "deadline": None, "not_before": None, "waits_for": None}  # of a task that has ended
@@ -112,14 +113,14 @@ def drain(turn: Turn) -> None:
         for queue in worker.queues:
             if queue in turn.workers.saturated:
                 left -= _serve(turn, worker, queue, left)
-        if left == 0:
+        if left <= 0:
             unserved[worker] = None
     if unserved:
         turn.later.append(lambda turn: turn.freed_workers.update(unserved))
 
 
 def _serve(turn: Turn, worker: Worker, queue: str, most: int) -> int:
-    """Offer what waits in a queue, the oldest first, as long as this worker has room for it; return how many."""
+    """Offer what waits in a queue, the oldest first, as long as this worker has room for it; return how much."""
     if worker.stream is None:
         return 0
     offered = 0
@@ -129,9 +130,10 @@ def _serve(turn: Turn, worker: Worker, queue: str, most: int) -> int:
             turn.workers.saturated.discard(queue)
             break
         for task in waiting:
-            if not worker.has_room(task.kind) or not offer(turn, task):
+            if offered >= most or not worker.has_room(task.kind) or not offer(turn, task):
                 return offered
-            offered += 1
+            promise = turn.outbox[task.id].promise if task.id in turn.outbox else None
+            offered += 1 + ((len(promise.param) + len(promise.value)) // OFFERED if promise else 0)
     return offered
 
 

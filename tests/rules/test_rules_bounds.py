@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
+import msgspec
 import pytest
+from msgspec import Raw
 from rules_stage import ANY, FAR, PROCESS, START, Stage, sent, work
 
 from local_server.model import TaskState
-from local_server.rules import dispatch, losses, removal, tasks
+from local_server.rules import dispatch, losses, promises, removal, tasks
 from local_server.rules.losses import HEARTBEAT_WITHIN
 from local_server.rules.removal import STEPS, TASKS
 from local_server.rules.workers import WINDOW, OsProcess
@@ -46,6 +48,18 @@ def test_of_thousands_of_tasks_that_are_over_a_turn_looks_at_some_when_a_worker_
     assert stage.go_on() == 2
     assert (count(stage, "TIMEDOUT"), sent(stream)) == (crowd, [(f"__invoke:p{n}", 1) for n in range(3)])
     assert not stage.workers.saturated
+
+
+def test_of_hundreds_of_large_results_a_turn_sends_some_when_their_client_comes(stage: Stage) -> None:
+    value = Raw(msgspec.json.encode({"data": "eHh4" * 25_000}))
+    for n in range(100):
+        stage.create(f"p{n}")
+        stage.call_back(f"p{n}", "notify", "s", "poll://uni@g/c")
+        stage.do(promises.complete, f"p{n}", "resolve", value, None, strict=False)
+    stream = stage.connect("g/c")
+    assert 0 < len(stream.messages) <= dispatch.OFFERS * dispatch.OFFERED // 100_000 + 1
+    stage.go_on()
+    assert [message.promise for message in stream.messages] == [f"p{n}" for n in range(100)]
 
 
 def test_a_turn_that_cannot_be_stored_forgets_nobody_who_is_to_be_served(stage: Stage) -> None:
