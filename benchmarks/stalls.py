@@ -28,9 +28,13 @@ ROUNDS = 5
 NODES = 22_000  # of the tree
 CALLBACKS = 50_000
 CROWDS = 2  # promises with so many
+RESULTS = 500  # of 100 kB, for one client
+CLAIMS = 10_000  # of one process
+LONG = 1_000  # promises with long ids and tags
 LIMIT = 50.0  # ms
 FAR = 2**60
 MB = 2**20
+TAGS = {f"{number}": "" for number in range(10_000)}
 
 
 class Client:
@@ -69,7 +73,7 @@ def waits(client: Client) -> Iterator[list[float]]:
 
 
 def fill(call: Client) -> None:
-    """Store a tree, and promises on which many wait."""
+    """Store a tree, promises on which many wait, large results, claims, and promises with long ids and tags."""
     for number in range(NODES):
         tags = {"resonate:parent": f"tree-{(number - 1) // 100}"} if number else {}
         call("POST", "/promises", {"id": f"tree-{number}", "timeout": FAR, "tags": tags})
@@ -78,13 +82,24 @@ def fill(call: Client) -> None:
         for number in range(CALLBACKS):
             wanted = {"id": f"{number}", "recv": "poll://uni@nobody/n", "timeout": FAR}
             call("POST", f"/promises/subscribe/crowd-{crowd}", wanted)
+    for number in range(RESULTS):
+        call("POST", "/promises", {"id": f"result-{number}", "timeout": FAR})
+        wanted = {"id": "c", "recv": "poll://uni@somebody/c", "timeout": FAR}
+        call("POST", f"/promises/subscribe/result-{number}", wanted)
+        call("PATCH", f"/promises/result-{number}", resolve(100_000))
+    for number in range(CLAIMS):
+        promise = {"id": f"claim-{number}", "timeout": FAR, "tags": {"resonate:invoke": "poll://any@g"}}
+        call("POST", "/promises/task", {"promise": promise, "task": {"processId": "p", "ttl": 2**50}})
+    for number in range(LONG):
+        tags = {f"t{place}": "x" for place in range(500)}
+        call("POST", "/promises", {"id": f"{'a' * 1_000}{number}", "timeout": FAR, "tags": tags})
 
 
-def come_back(server: LocalServer) -> None:
-    """Open the stream of the client for which all these ends wait, take what it is sent in a second, and leave."""
+def come_back(server: LocalServer, client: str) -> None:
+    """Open the stream of a client for which many ends wait, take what it is sent in a second, and leave."""
     host, _, port = server.poll_url.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port))) as stream:
-        stream.sendall(b"GET /nobody/n HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stream.sendall(f"GET /{client} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         end = time.monotonic() + 1
         while time.monotonic() < end:
             stream.settimeout(max(0.001, end - time.monotonic()))
@@ -120,7 +135,12 @@ def main() -> None:
             "page: a search that finds nothing": lambda _: call("GET", "/ui/roots?q=nothing*like*this"),
             "a search that finds nothing": lambda _: call("GET", "/promises?id=nothing*like*this"),
             f"an end for which {CALLBACKS:,} wait": lambda round_: call("PATCH", f"/promises/crowd-{round_}", end),
-            f"a client for which {CROWDS * CALLBACKS:,} results wait": lambda _: come_back(server),
+            f"a client for which {CROWDS * CALLBACKS:,} results wait": lambda _: come_back(server, "nobody/n"),
+            f"a client for which {RESULTS} results of 100 kB wait": lambda _: come_back(server, "somebody/c"),
+            f"a heartbeat for {CLAIMS:,} claims": lambda _: call("POST", "/tasks/heartbeat", {"processId": "p"}),
+            "a search by a pattern, for long ids": lambda _: call("GET", f"/promises?id=*{'a' * 400}b*"),
+            "a search by tags, of many": lambda _: call("GET", "/promises?id=*&tags%5Bt499%5D=x&tags%5Bt%5D=none"),
+            "128 KiB of tags": lambda round_: call("POST", "/promises", {"id": f"tags-{round_}", "tags": TAGS}),
             "a value of 4 MB": partial(value, body=resolve(4 * MB)),
             "a value of 60 MB": partial(value, body=resolve(60 * MB)),
         }
@@ -133,7 +153,7 @@ def main() -> None:
                     time.sleep(1)  # what an end sets going goes on behind its answer
                 longest.append(max(times))
             middle, spread = statistics.median(longest), f"{min(longest):.1f} to {max(longest):.1f}"
-            print(f"{name:42}{middle:8.1f} ms   ({spread}, {len(longest)} runs)", flush=True)
+            print(f"{name:46}{middle:6.1f} ms   ({spread}, {len(longest)} runs)", flush=True)
             if middle >= LIMIT:
                 slow.append(name)
         server.stop()

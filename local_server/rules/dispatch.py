@@ -38,7 +38,7 @@ CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; th
 SETTLE_AFTER: Final = 2_000  # a notification has arrived if its stream stays open that long
 NOTIFY_WITHIN: Final = 86_400_000  # a client that does not come back for its result within a day is forgotten
 OFFERS: Final = NOTICES  # of what waits for workers, in one turn, some 30 ms; many may be over, and sent to nobody
-OFFERED: Final = 16 * 2**10  # bytes of a promise in a message that count like another offer
+OFFERED: Final = 8 * 2**10  # bytes of a promise in a message that count like another offer
 ROOT_OFFERS: Final = 64  # of one root, in one turn, some ms
 
 CLEARED: Final = {"process": None, "deadline": None, "not_before": None, "waits_for": None}  # of a task that has ended
