@@ -6,6 +6,7 @@ when it is done: what has changed since the look stays, if the rules say so.
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence, Sized
@@ -14,6 +15,7 @@ from functools import partial
 from itertools import batched, islice
 from typing import Any
 
+from local_server.api.pace import Pace
 from local_server.api.search import check_pattern
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
@@ -249,9 +251,10 @@ def _cancel(one: str, turn: Turn) -> None:
 async def _roots_of(engine: Engine, pattern: str) -> list[str]:
     """Return the roots of all runs that use a promise which fits a pattern."""
     check_pattern(pattern)
-    roots, seen, after = dict[str, None](), set[str](), ""
+    pattern = re.sub(r"\*+", MARK, pattern)
+    roots, seen, after, pace = dict[str, None](), set[str](), "", Pace(IDS, pattern)
     while True:
-        matching, ids = await engine.ask(partial(_matching, pattern, after))
+        matching, ids = await pace.ask(engine, partial(_matching, pattern, after, pace.size))
         todo = deque((one, "") for one in matching if one not in seen)
         seen.update(matching)
         while todo:
@@ -270,10 +273,10 @@ async def _roots_of(engine: Engine, pattern: str) -> list[str]:
         after = ids[-1]
 
 
-def _matching(pattern: str, after: str, turn: Turn) -> tuple[list[str], list[str]]:
+def _matching(pattern: str, after: str, limit: int, turn: Turn) -> tuple[list[str], list[str]]:
     """Return the ids that fit among the next ones, and all of these; none, if no other can fit."""
     first, star, _ = pattern.partition(MARK)
-    ids = turn.store.removals.ids(first, after, IDS if star else 1)
+    ids = turn.store.removals.ids(first, after, limit if star else 1)
     return [one for one in ids if matches(pattern, one)], ids if star and ids and ids[-1].startswith(first) else []
 
 

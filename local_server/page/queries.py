@@ -9,14 +9,14 @@ from typing import Any
 
 from local_server.model import DEATH, invoke_id, notify_id, resume_id
 from local_server.store.database import Database, Row
-from local_server.store.searches import IN_STATE, Wanted
+from local_server.store.searches import FITS, IN_STATE, Wanted
 
 SHOWN_PARAM = 4_096  # bytes of JSON; of larger parameters no function name is shown in lists
 SHOWN_RESULT = 512  # likewise, of a value beside its promise
 SHOWN_ERROR = 4_096  # likewise, of what a promise was rejected with
 SHOWN_VALUE = 65_536  # in the details of one promise
 FITTING = f"""promises INDEXED BY promises_roots WHERE parent IS NULL AND sort < :below AND sort >= :last
-                    AND id LIKE :like ESCAPE '\\' AND {IN_STATE} AND (:any_time OR created_on >= :since)"""
+                    AND {FITS} AND {IN_STATE} AND (:any_time OR created_on >= :since)"""
 
 
 class Queries:
@@ -66,19 +66,26 @@ class Queries:
         )  # fmt: skip
         return (floor[0]["sort"], floor[0]["created_on"] < since) if floor else (0, True)
 
-    def calls(self, parent: str, limit: int) -> list[Row]:
-        """Return what a promise asked for; ``shared``: another had created it before."""
+    def calls(self, parent: str, sort: int, child: str, limit: int) -> list[Row]:
+        """Return what a promise asked for, behind a sort, and then what another had created before, behind an id.
+
+        The latter is ``shared``.
+        """
         return self._rows(
             """WITH call(shared, id) AS (
-                    SELECT 0, id FROM promises WHERE parent = :parent
-                    UNION ALL SELECT 1, child FROM shared_children WHERE parent = :parent
+                    SELECT 0, id FROM (SELECT id FROM promises WHERE parent = :parent AND sort > :sort
+                        ORDER BY sort LIMIT :limit) own
+                    UNION ALL
+                    SELECT 1, child FROM (SELECT child FROM shared_children WHERE parent = :parent AND child > :child
+                        ORDER BY child LIMIT :limit) shared
                     LIMIT :limit)
                 SELECT call.shared, p.sort, p.id, p.state, p.created_on, p.completed_on, p.timeout, p.tags,
                     CASE WHEN length(p.param) <= :param THEN p.param END AS param,
                     CASE WHEN length(p.value) <= CASE WHEN p.state = 'RESOLVED' THEN :value ELSE :error END
                         THEN p.value END AS value
                 FROM call CROSS JOIN promises p ON p.id = call.id""",
-            parent=parent, limit=limit, param=SHOWN_PARAM, value=SHOWN_RESULT, error=SHOWN_ERROR,
+            parent=parent, sort=sort, child=child, limit=limit,
+            param=SHOWN_PARAM, value=SHOWN_RESULT, error=SHOWN_ERROR,
         )  # fmt: skip
 
     def unfinished(self, parent: str, looked_at: int, limit: int) -> list[Row]:
@@ -87,16 +94,15 @@ class Queries:
         Only the ``looked_at`` newest calls are looked at, and as many of those that another had created before.
         """
         return self._rows(
-            """WITH call(id) AS (
-                    SELECT id FROM (SELECT id FROM promises WHERE parent = :parent
+            """WITH call(sort, id, state) AS (
+                    SELECT * FROM (SELECT sort, id, state FROM promises WHERE parent = :parent
                         ORDER BY sort DESC LIMIT :looked_at) own
                     UNION ALL
-                    SELECT id FROM (SELECT child AS id FROM shared_children WHERE parent = :parent
-                        LIMIT :looked_at) shared)
-                SELECT p.id, (SELECT count(*) FROM callbacks c WHERE c.promise = p.id AND c.id = :waits || p.id)
+                    SELECT p.sort, p.id, p.state FROM (SELECT child FROM shared_children WHERE parent = :parent
+                        LIMIT :looked_at) shared CROSS JOIN promises p ON p.id = shared.child)
+                SELECT id, (SELECT count(*) FROM callbacks c WHERE c.promise = call.id AND c.id = :waits || call.id)
                     AS awaited
-                FROM call CROSS JOIN promises p ON p.id = call.id WHERE p.state = 'PENDING'
-                ORDER BY awaited DESC, p.sort LIMIT :limit""",
+                FROM call WHERE state = 'PENDING' ORDER BY awaited DESC, sort LIMIT :limit""",
             parent=parent, looked_at=looked_at, limit=limit, waits=resume_id(parent, ""),
         )  # fmt: skip
 
@@ -112,13 +118,23 @@ class Queries:
             promises=json.dumps([(one, invoke_id(one), *_range(resume_id(one, ""))) for one in promises]), limit=limit,
         )  # fmt: skip
 
-    def lost(self, tasks: Iterable[str]) -> list[Row]:
-        """Return the claims of these tasks that were lost, in their order."""
+    def lost(self, tasks: Iterable[tuple[str, int]]) -> list[Row]:
+        """Return the claims of these tasks that were lost, each from a counter on, in their order."""
         return self._rows(
-            """SELECT l.* FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value ->> 0
+            """SELECT l.* FROM json_each(:tasks) one CROSS JOIN lost_claims l ON l.task = one.value ->> 0
+                    AND l.counter >= CAST(one.value ->> 1 AS BIGINT)
                 ORDER BY l.task, l.counter""",
-            ids=json.dumps([[one] for one in tasks]),
+            tasks=json.dumps(list(tasks)),
         )
+
+    def losses(self, tasks: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Return of each of these tasks how many claims were lost, and how many of them by the end of a worker."""
+        rows = self._rows(
+            """SELECT l.task, count(l.claimed_on) AS claims, count(CASE WHEN l.reason LIKE :death THEN 1 END) AS deaths
+                FROM json_each(:ids) one CROSS JOIN lost_claims l ON l.task = one.value ->> 0 GROUP BY l.task""",
+            ids=json.dumps([[one] for one in tasks]), death=f"{DEATH}%",
+        )  # fmt: skip
+        return {row["task"]: (row["claims"], row["deaths"]) for row in rows}
 
     def promise(self, promise_id: str) -> Row | None:
         """Return a promise; parameters and value only when they are not too large to be shown."""
@@ -162,26 +178,31 @@ class Queries:
         )
         return {row["id"]: row for row in rows}
 
-    def waiting(self, queues: int, limit: int) -> list[tuple[str, int, int]]:
-        """Return (address, how many tasks, oldest creation in ms) of what waits for a worker.
+    def waiting(self, queues: int, limit: int) -> list[tuple[str, int, int, bool]]:
+        """Return (address, tasks, oldest creation in ms, whether there may be more tasks) of what waits for a worker.
 
         Notifications are left out: these wait for a client that has gone, and nothing stands still for them. At most
-        ``queues`` addresses of each kind are looked at, and at most ``limit`` tasks of each are counted.
+        ``queues`` addresses of each kind are looked at, and ``limit`` tasks of each, or a tenth where these are many.
         """
-        found = []
+        found, left = [], 10 * limit
         for first, end in (("", "poll://uni@"), ("poll://uni@", "poll://uni@\U0010ffff")):
-            queue = self._queue(">=", first, end)
+            at_least = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for >= :first AND waits_for < :end"
+            queue = self._rows(at_least, first=first, end=end)[0]["queue"]
             for _ in range(queues):
                 if queue is None:
                     break
+                most = limit if left > 0 else limit // 10
                 row: Any = self._rows(
-                    """SELECT count(*) AS tasks, min(created_on) AS since FROM (SELECT kind, created_on FROM tasks
-                        WHERE waits_for = :queue LIMIT :limit) AS them WHERE kind <> 'notify'""",
-                    queue=queue, limit=limit,
+                    """SELECT count(*) AS looked_at, count(since) AS tasks, min(since) AS since,
+                            (SELECT min(waits_for) FROM tasks WHERE waits_for > :queue AND waits_for < :end) AS queue
+                        FROM (SELECT CASE WHEN kind <> 'notify' THEN created_on END AS since FROM tasks
+                            WHERE waits_for = :queue LIMIT :limit) AS them""",
+                    queue=queue, end=end, limit=most,
                 )[0]  # fmt: skip
+                left -= row["looked_at"]
                 if row["tasks"]:
-                    found.append((queue, row["tasks"], row["since"]))
-                queue = self._queue(">", queue, end)
+                    found.append((queue, row["tasks"], row["since"], row["looked_at"] == most))
+                queue = row["queue"]
         return found
 
     def deadly(self, limit: int, looked_at: int) -> list[Row]:
@@ -196,12 +217,6 @@ class Queries:
                 WHERE counter > 1) AS retried WHERE deaths > 0 LIMIT :limit""",
             death=f"{DEATH}%", looked_at=looked_at, limit=limit,
         )  # fmt: skip
-
-    def _queue(self, relation: str, start: str, end: str) -> str | None:
-        at_least = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for >= :start AND waits_for < :end"
-        above = "SELECT min(waits_for) AS queue FROM tasks WHERE waits_for > :start AND waits_for < :end"
-        queue: str | None = self._rows(at_least if relation == ">=" else above, start=start, end=end)[0]["queue"]
-        return queue
 
 
 def _filter(wanted: Wanted, since: int) -> dict[str, object]:

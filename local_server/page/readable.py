@@ -7,16 +7,20 @@ From the latter come names of classes, and the fields of objects, of which the f
 import base64
 import json
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from local_server.store import parts
 
 SHORT = 60  # characters of arguments or a result in a list
 BRACKETS = 300  # in a value whose objects are shown; Python's stack bears twice that depth
 PICKLED = "resonate:format-py"  # the header with what the SDK pickled
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _UUID = re.compile(r"/([0-9a-f]{8})-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$")
 
 
@@ -26,15 +30,20 @@ def short(worker: str) -> str:
     return _UUID.sub(r"/\1", worker)
 
 
-@lru_cache(1_024)
+class _Tags(Struct):
+    invoke: str | None = field(name="resonate:invoke", default=None)
+    timeout: str = field(name="resonate:timeout", default="")
+    scope: str = field(name="resonate:scope", default="")
+
+
 def kind(text: str | None) -> str:
     """Return what a promise is by its tags: call, local, sleep, or promise."""
-    found = tags(text)
-    if "resonate:invoke" in found:
+    found = msgspec.json.decode(text or "{}", type=_Tags)  # of thousands of tags it makes nothing
+    if found.invoke is not None:
         return "call"
-    if found.get("resonate:timeout") == "true":
+    if found.timeout == "true":
         return "sleep"
-    return "local" if found.get("resonate:scope") == "local" else "promise"
+    return "local" if found.scope == "local" else "promise"
 
 
 def tags(text: str | None) -> dict[str, str]:
@@ -78,10 +87,10 @@ def call(param: str | None) -> tuple[str, str]:
     if not isinstance(made, dict) or not isinstance(made.get("kwargs"), dict):
         made = {"kwargs": {}}
     args, kwargs = found.get("args"), found.get("kwargs")
-    words = [_text(args, made.get("args"))[1:-1]] if isinstance(args, list) and args else []
+    words: Iterable[Iterable[str]] = _items(args, made.get("args")) if isinstance(args, list) else ()
     if isinstance(kwargs, dict):
-        words += [f"{name}={_text(one, made['kwargs'].get(name))}" for name, one in kwargs.items()]
-    return found["func"], _cut(", ".join(words))
+        words = chain(words, (_after(f"{name}=", one, made["kwargs"].get(name)) for name, one in kwargs.items()))
+    return found["func"], _cut(_joined(words))
 
 
 @lru_cache(4_096)
@@ -96,20 +105,28 @@ def failure(text: str | None) -> tuple[str, str]:
 
     The SDK stores the message as JSON. The name of the type stands only in what it pickled, from where it is copied.
     """
-    found = _decoded(text)
-    message = found.get("__error__", found) if isinstance(found, dict) else "" if found is None else found
-    return _error_type(text), message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    message = _message(text)
+    return _error_type(text), message if isinstance(message, str) else _json(message)
 
 
 @lru_cache(4_096)
 def outcome(state: str, text: str | None) -> tuple[str, str]:
     """Return a value as a short result and a short error, of which one is empty."""
-    return ("", _cut(": ".join(filter(None, failure(text))))) if failed(state) else (result(text), "")
+    if not failed(state):
+        return result(text), ""
+    kind, message = _error_type(text), _message(text)
+    words = [message] if isinstance(message, str) else _text(message, None)
+    return "", _cut(chain([kind, ": " if kind and message != "" else ""], words))
 
 
 def failed(state: str) -> bool:
     """Tell whether a promise of that state was rejected, canceled or timed out."""
     return state not in ("PENDING", "RESOLVED")
+
+
+def _message(text: str | None) -> Any:
+    found = _decoded(text)
+    return found.get("__error__", found) if isinstance(found, dict) else "" if found is None else found
 
 
 def _error_type(text: str | None) -> str:
@@ -119,30 +136,69 @@ def _error_type(text: str | None) -> str:
     return ""
 
 
-def _text(found: Any, made: Any) -> str:
-    """Return the JSON of a value; in place of {}, as that of an object is, what is pickled: Order(id=7, total=9.5)."""
+def _text(found: Any, made: Any) -> Iterator[str]:
+    """Yield the JSON of a value, piece by piece: of a large one only the beginning is wanted.
+
+    In place of {}, as that of an object is, what is pickled: Order(id=7, total=9.5).
+    """
     match made:
         case {"py/tuple": items}:
-            return _text(items if found is made else found, items)
+            yield from _text(items if found is made else found, items)
         case (
             {"py/reduce": [{"py/type": str(name)}, {"py/tuple": fields}, *_]}
             | {"py/object": str(name), "py/state": fields}
             | {"py/object": str(name), **fields}
         ) if found == {} or found is made:  # the latter: within the fields of an object
-            words = [_text(one, one) for one in fields] if isinstance(fields, list) else []
-            if isinstance(fields, dict):
-                hidden = ("py/", "__")
-                words = [f"{key}={_text(one, one)}" for key, one in fields.items() if not str(key).startswith(hidden)]
-            return f"{name.rpartition('.')[2]}({', '.join(words) or '…'})"
-    if isinstance(found, list) and isinstance(made, list) and len(found) == len(made):
-        return f"[{', '.join(map(_text, found, made))}]"
-    if isinstance(found, dict) and isinstance(made, dict):
-        return f"{{{', '.join(f'{_text(key, None)}: {_text(one, made.get(key))}' for key, one in found.items())}}}"
-    return json.dumps(found, ensure_ascii=False)
+            yield f"{name.rpartition('.')[2]}("
+            yield from _joined(_fields(fields))
+            yield ")"
+        case _ if isinstance(found, list):
+            yield from chain("[", _joined(_items(found, made)), "]")
+        case _ if isinstance(found, dict):
+            made = made if isinstance(made, dict) else {}
+            words = (
+                _after(f"{json.dumps(key, ensure_ascii=False)}: ", one, made.get(key)) for key, one in found.items()
+            )
+            yield from chain("{", _joined(words), "}")
+        case _:
+            yield _json(found)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+def _items(found: list[Any], made: Any) -> Iterator[Iterator[str]]:
+    """Return the text of each item of a list."""
+    if isinstance(made, dict):
+        made = made.get("py/tuple")
+    return map(_text, found, made if isinstance(made, list) and len(made) == len(found) else repeat(None))
+
+
+def _fields(fields: Any) -> Iterable[Iterable[str]]:
+    """Return the text of each field of an object."""
+    if isinstance(fields, list):
+        words: list[Iterable[str]] = [_text(one, one) for one in fields]
+    else:
+        shown = fields.items() if isinstance(fields, dict) else ()
+        words = [_after(f"{key}=", one, one) for key, one in shown if not str(key).startswith(("py/", "__"))]
+    return words or ["…"]
+
+
+def _after(name: str, found: Any, made: Any) -> Iterator[str]:
+    return chain([name], _text(found, made))
+
+
+def _joined(words: Iterable[Iterable[str]]) -> Iterator[str]:
+    for number, word in enumerate(words):
+        if number:
+            yield ", "
+        yield from word
+
+
+def _cut(pieces: Iterable[str]) -> str:
+    text = ""
+    for piece in pieces:
+        text += piece
+        if len(text) > SHORT:
+            return text[: SHORT - 1] + "…"
+    return text
 
 
 def value(text: str | None, size: int) -> dict[str, Any]:

@@ -1,23 +1,29 @@
 """Why a pending promise waits, in sentences: for whom, until when, which attempt it is, what the server cannot know."""
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
-from local_server.model import DEATH
 from local_server.page import readable
-from local_server.page.queries import Queries
 from local_server.rules.addresses import parse
-from local_server.rules.turn import Turn
 from local_server.rules.workers import Workers
 from local_server.store.database import Row
 
 NAMED = 5  # promises that one waits for
-LOOKED_AT = 2_000  # calls of a promise, of which the pending ones are named
+LOOKED_AT = 500  # calls of a promise, of which the pending ones are named
 HIDDEN_RETRIES = (
     "If a plain function fails there, its worker calls it again by itself, by default after 2, 4, 8 ... 30 s. This "
     "server hears of an error only when the worker gives up; until then only the output of that worker tells it."
 )
 
-type TaskHistory = tuple[Row, list[Row]]  # a task, and the claims of it that were lost
+
+class TaskHistory(NamedTuple):
+    """A task, and the claims of it that were lost."""
+
+    task: Row
+    lost: list[Row]  # the newest of them, the oldest first
+    claims: int  # how many there are in all, and how many of them by the end of a worker
+    deaths: int
 
 
 class Reason(Struct, omit_defaults=True):
@@ -31,35 +37,40 @@ class Reason(Struct, omit_defaults=True):
 
 def live(history: list[TaskHistory]) -> list[TaskHistory]:
     """Return the tasks of a promise that are not finished."""
-    return [one for one in history if one[0]["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
+    return [one for one in history if one.task["state"] in ("INIT", "ENQUEUED", "CLAIMED")]
 
 
 def why(
-    turn: Turn, row: Row, history: list[TaskHistory], outer: Row | None, outer_history: list[TaskHistory]
+    workers: Workers,
+    row: Row,
+    history: list[TaskHistory],
+    calls: list[Row],
+    outer: Row | None,
+    outer_history: list[TaskHistory],
 ) -> list[Reason]:
     """Say why a pending promise waits.
 
     Args:
-        turn: the surroundings.
+        workers: all of them.
         row: the promise.
         history: its tasks.
+        calls: some of its calls that are not finished.
         outer: of a call within its parent's worker, the promise whose task is held there.
         outer_history: the tasks of that one.
     """
     kind, open_tasks = readable.kind(row["tags"]), live(history)
-    calls = Queries(turn.store.db).unfinished(row["id"], LOOKED_AT, NAMED + 1)
-    found = _tasks(turn.workers, open_tasks)
+    found = _tasks(workers, open_tasks)
     if calls:
         awaited = [one["id"] for one in calls if one["awaited"]]
         named = awaited or [one["id"] for one in calls]
         text = "It waits for the end of" if awaited else "Calls of it that are not finished:"
         found.append(Reason(text, named[:NAMED], more=len(named) > NAMED))
-    elif any(task["state"] == "CLAIMED" for task, _ in open_tasks):
+    elif any(one.task["state"] == "CLAIMED" for one in open_tasks):
         found.append(Reason(HIDDEN_RETRIES))
     elif kind == "sleep":
         found.append(Reason("It sleeps until", at=row["timeout"]))
     elif kind == "local":
-        found += _within(turn.workers, outer, outer_history)
+        found += _within(workers, outer, outer_history)
     elif by_hand(row, history):
         found.append(Reason("No function runs for it: it waits until somebody resolves it."))
     elif not open_tasks:
@@ -77,9 +88,9 @@ def _tasks(workers: Workers, open_tasks: list[TaskHistory]) -> list[Reason]:
     """Say where the tasks of a promise are; only the first of them can be with a worker."""
     if not open_tasks:
         return []
-    task, lost = open_tasks[0]
+    task, lost, _, deaths = open_tasks[0]
     worker = readable.short(task["recipient"] or task["process"] or "?")
-    found = [_task(workers, task, worker, sum(one["reason"].startswith(DEATH) for one in lost))]
+    found = [_task(workers, task, worker, deaths)]
     if lost:
         last = lost[-1]
         who = readable.short(last["recipient"] or "?")
@@ -133,6 +144,6 @@ def _within(workers: Workers, outer: Row | None, history: list[TaskHistory]) -> 
         return [Reason("It was left behind: it ran within", [outer["id"]]), Reason("which is completed.")]
     open_tasks = live(history)
     found = [Reason("It runs within the worker that runs", [outer["id"]]), *_tasks(workers, open_tasks)]
-    if any(task["state"] == "CLAIMED" for task, _ in open_tasks):
+    if any(one.task["state"] == "CLAIMED" for one in open_tasks):
         found.append(Reason(HIDDEN_RETRIES))
     return found

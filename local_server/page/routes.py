@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs
 
 from local_server.api import bodies, removing, replies
-from local_server.api.search import LONGEST, STATES
+from local_server.api.pace import Pace
+from local_server.api.search import STATES, TRIED, fields_of
 from local_server.engine import Engine
 from local_server.errors import BAD_REQUEST, Refusal
 from local_server.http.exchange import JSON, TEXT, Exchange, LargeBody
@@ -17,12 +17,12 @@ from local_server.page import call_tree, views
 from local_server.page.events import Events
 from local_server.page.queries import Queries
 from local_server.rules.turn import Turn
-from local_server.store.database import Row
 from local_server.store.searches import Wanted
 
 WRITES = ("/ui/remove", "/ui/prune")  # by POST; all else is read
 PAGE = 50  # roots
 SLICE = 5_000  # roots looked at in one turn
+LISTED = 25  # likewise, that are shown
 MOST = 200  # roots of a page that are asked for
 COUNTED, COUNTED_AMONG = 1_000, 10_000  # roots that fit are counted up to here, among so many that follow
 TYPES = {
@@ -84,7 +84,7 @@ class Page:
         exchange.run(self._reply_later(exchange, asyncio.shield(task)))
 
     def _answer(self, exchange: Exchange, path: str, query: str) -> None:
-        fields = {name: values[0] for name, values in parse_qs(query, errors="replace").items()}
+        fields = fields_of(query)
         if path in self._files:
             kind, content = self._files[path]
             exchange.reply(200, kind, content, HEADERS)
@@ -139,14 +139,15 @@ async def roots(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
     """
     wanted, since, below = _wanted(fields)
     limit = _number(fields, "limit", PAGE, MOST)
-    found: list[views.Node] = []
+    found, pace = list[views.Node](), Pace(SLICE, wanted.pattern)
 
-    def look(below: int, limit: int, turn: Turn) -> tuple[int, list[Row]]:
-        return Queries(turn.store.db).roots(wanted, since, below, SLICE, limit)
+    def look(below: int, depth: int, limit: int, turn: Turn) -> tuple[int, list[views.Node]]:
+        below, rows = Queries(turn.store.db).roots(wanted, since, below, depth, limit)
+        return below, [views.listed(row) for row in rows]
 
     while below and len(found) < limit:
-        below, rows = await engine.ask(partial(look, below, limit - len(found)))
-        found += [views.listed(row) for row in rows]
+        below, more = await pace.ask(engine, partial(look, below, pace.size, min(limit - len(found), LISTED)))
+        found += more
     text = fields.get("q")
     exact = await engine.ask(partial(views.no_root, promise_id=text)) if text else None
     return {"now": engine.clock.wall(), "roots": found, "below": below, "exact": exact}
@@ -162,15 +163,15 @@ async def count(engine: Engine, fields: dict[str, str]) -> dict[str, object]:
         Refusal: 40000 that names the parameter.
     """
     wanted, since, below = _wanted(fields)
-    found = 0
+    found, left, pace = 0, COUNTED_AMONG, Pace(SLICE, wanted.pattern)
 
-    def look(below: int, limit: int, turn: Turn) -> tuple[int, int]:
-        return Queries(turn.store.db).count(wanted, since, below, SLICE, limit)
+    def look(below: int, depth: int, limit: int, turn: Turn) -> tuple[int, int]:
+        return Queries(turn.store.db).count(wanted, since, below, depth, limit)
 
-    for _ in range(COUNTED_AMONG // SLICE):
-        if below and found < COUNTED:
-            below, more = await engine.ask(partial(look, below, COUNTED - found))
-            found += more
+    while below and left and found < COUNTED:
+        depth = min(pace.size, left)
+        below, more = await pace.ask(engine, partial(look, below, depth, COUNTED - found))
+        found, left = found + more, left - depth
     return {"count": found, "more": bool(below) or found == COUNTED}
 
 
@@ -179,8 +180,8 @@ def _wanted(fields: dict[str, str]) -> tuple[Wanted, int, int]:
     state, text = fields.get("state", ""), fields.get("q", "")
     if state and state not in STATES:
         raise Refusal(BAD_REQUEST, f"state: found {state!r}; expected one of {', '.join(STATES)}")
-    if len(text) > LONGEST:
-        raise Refusal(BAD_REQUEST, f"q: found {len(text)} characters; expected at most {LONGEST}")
+    if len(text) > TRIED:
+        raise Refusal(BAD_REQUEST, f"q: found {len(text)} characters; expected at most {TRIED}")
     since, below = _number(fields, "since", 0, 2**53, least=0), _number(fields, "below", 2**62, 2**62)
     return Wanted(f"*{text}*", STATES[state] if state else ()), since, below
 

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from local_server import errors
 from local_server.errors import Refusal
-from local_server.model import DEATH
 from local_server.page import readable, reasons
 from local_server.page.queries import Queries
 from local_server.page.reasons import TaskHistory, connected
@@ -22,6 +21,7 @@ from local_server.rules.workers import NAMED, Workers
 from local_server.store.database import Row
 
 LISTED = 50  # callbacks, tasks, parents of one promise; queues of waiting tasks
+LOST = 100  # claims of one task
 WORKERS = 200
 COUNTED = 1_000  # tasks counted in a queue
 LATELY = 60_000  # ms for which a worker that has gone is shown
@@ -74,14 +74,15 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     if row is None:
         raise Refusal(errors.PROMISE_NOT_FOUND, f"promise {promise_id}: found none of that id")
     history = histories(queries, [promise_id], LISTED)[promise_id]
-    tasks = [task for task, _ in history] + queries.notifications(promise_id, LISTED)
-    waits_for_calls = bool(queries.unfinished(promise_id, reasons.LOOKED_AT, 1))
-    node = detailed(turn, row, history, waits_for_calls=waits_for_calls)
+    tasks = [one.task for one in history] + queries.notifications(promise_id, LISTED)
+    unfinished = queries.unfinished(promise_id, reasons.LOOKED_AT, reasons.NAMED + 1)
+    node = listed(row)
+    detail(turn, node, history, waits_for_calls=bool(unfinished))
     kind, message = readable.failure(row["value"]) if readable.failed(row["state"]) else ("", "")
     return {
         "now": turn.now,
         "node": node,
-        "why": _why_it_waits(turn, row, history) if row["state"] == "PENDING" else [],
+        "why": _why_it_waits(turn, row, history, unfinished) if row["state"] == "PENDING" else [],
         "by_hand": reasons.by_hand(row, history),
         "error": {"type": kind, "message": message},
         "param": readable.value(row["param"], row["param_size"]),
@@ -104,14 +105,14 @@ def promise(turn: Turn, promise_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _why_it_waits(turn: Turn, row: Row, history: list[TaskHistory]) -> list[reasons.Reason]:
+def _why_it_waits(turn: Turn, row: Row, history: list[TaskHistory], unfinished: list[Row]) -> list[reasons.Reason]:
     """Say why a promise waits; of a local call, its outermost function tells on which worker it is."""
     outer_id = readable.tags(row["tags"]).get("resonate:root", "")
     queries = Queries(turn.store.db)
     if readable.kind(row["tags"]) != "local" or outer_id == row["id"]:
-        return reasons.why(turn, row, history, None, [])
+        return reasons.why(turn.workers, row, history, unfinished, None, [])
     outer_history = histories(queries, [outer_id], LISTED)[outer_id]
-    return reasons.why(turn, row, history, queries.promise(outer_id), outer_history)
+    return reasons.why(turn.workers, row, history, unfinished, queries.promise(outer_id), outer_history)
 
 
 def workers(turn: Turn) -> dict[str, Any]:
@@ -140,14 +141,6 @@ def workers(turn: Turn) -> dict[str, Any]:
                 ],
             }
         )  # fmt: skip
-    waiting = [
-        {"address": address, "tasks": count, "since": since, "text": _waiting_text(turn.workers, address, count)}
-        for address, count, since in queries.waiting(LISTED, COUNTED)
-    ]
-    waiting += [
-        {"address": one["root"], "tasks": 1, "since": one["created_on"], "text": _deadly_text(turn, one)}
-        for one in queries.deadly(LISTED, COUNTED)
-    ]
     return {
         "now": turn.now,
         "groups": [{"name": name, "workers": members} for name, members in groups.items()],
@@ -159,9 +152,26 @@ def workers(turn: Turn) -> dict[str, Any]:
             }
             for one in gone
         ],
-        "waiting": waiting,
+        "waiting": _waiting(turn, queries),
         "servers": [{"name": name, "serves": serves} for name, serves in turn.store.db.servers()],
     }  # fmt: skip
+
+
+def _waiting(turn: Turn, queries: Queries) -> list[dict[str, Any]]:
+    """Return what waits for a worker, and what is held back."""
+    queues = [
+        {
+            "address": address,
+            "tasks": count,
+            "since": since,
+            "text": _waiting_text(turn.workers, address, count, more=more),
+        }
+        for address, count, since, more in queries.waiting(LISTED, COUNTED)
+    ]
+    return queues + [
+        {"address": one["root"], "tasks": 1, "since": one["created_on"], "text": _deadly_text(turn, one)}
+        for one in queries.deadly(LISTED, COUNTED)
+    ]
 
 
 def _deadly_text(turn: Turn, task: Row) -> str:
@@ -172,10 +182,9 @@ def _deadly_text(turn: Turn, task: Row) -> str:
     )
 
 
-def _waiting_text(workers: Workers, queue: str, count: int) -> str:
+def _waiting_text(workers: Workers, queue: str, count: int, *, more: bool) -> str:
     """Say what waits, and why."""
-    what = f"{count if count < COUNTED else f'{COUNTED} or more'} task{'' if count == 1 else 's'}"
-    verb = "waits" if count == 1 else "wait"
+    what, verb = (f"{count}{' or more' if more else ''} tasks", "wait") if more or count != 1 else ("1 task", "waits")
     if queue == UNREACHABLE:
         return f"{what} {verb} for an address that reaches nobody"
     why = "every worker there is busy" if connected(workers, queue) else "no worker connected"
@@ -209,19 +218,22 @@ def listed(row: Row) -> Node:
 def histories(queries: Queries, promises: Iterable[str], limit: int) -> dict[str, list[TaskHistory]]:
     """Return the tasks that run the function of each promise, the oldest first."""
     tasks = queries.tasks_of(promises, limit)
+    retried = [(task["id"], task["counter"]) for task in tasks if task["counter"] > 1]
     lost: dict[str, list[Row]] = defaultdict(list)
-    for claim in queries.lost(task["id"] for task in tasks if task["counter"] > 1):
-        lost[claim["task"]].append(claim)
+    losses: dict[str, tuple[int, int]] = {}
+    if retried:
+        losses = queries.losses(one for one, _ in retried)
+        for claim in queries.lost((one, counter - LOST) for one, counter in retried):
+            lost[claim["task"]].append(claim)
     found: dict[str, list[TaskHistory]] = defaultdict(list)
     for task in tasks:
-        found[task["root"]].append((task, lost[task["id"]]))
+        found[task["root"]].append(TaskHistory(task, lost[task["id"]], *losses.get(task["id"], (0, 0))))
     return found
 
 
-def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_calls: bool) -> Node:
-    """Show a promise with its runs, and where it is."""
-    node = listed(row)
-    for task, lost in history:
+def detail(turn: Turn, node: Node, history: list[TaskHistory], *, waits_for_calls: bool) -> None:
+    """Show the runs of a promise, the newest of many, and where it is."""
+    for task, lost, _, _ in history:
         for claim in lost:
             if claim["claimed_on"] is not None:
                 node.runs.append(Run(claim["recipient"] or "?", claim["claimed_on"], claim["lost_on"], claim["reason"]))
@@ -230,22 +242,20 @@ def detailed(turn: Turn, row: Row, history: list[TaskHistory], *, waits_for_call
             holder = task["recipient"] or task["process"] or "?"
             node.runs.append(Run(holder, task["claimed_on"], task["completed_on"]))
     node.runs.sort(key=lambda run: run.start)
-    lost_runs = sum(bool(run.lost) for run in node.runs)
-    node.attempts = lost_runs + 1 if lost_runs else min(len(node.runs), 1)
-    if row["state"] != "PENDING":
+    lost_claims = sum(one.claims for one in history)
+    node.attempts = lost_claims + 1 if lost_claims else min(len(node.runs), 1)
+    if node.state != "PENDING":
         node.where = readable.short(node.runs[-1].worker) if node.runs else ""
     else:
         node.where = _where(turn, node.kind, reasons.live(history), waits_for_calls=waits_for_calls)
-    return node
 
 
 def _where(turn: Turn, kind: str, live: list[TaskHistory], *, waits_for_calls: bool) -> str:
     """Say where a pending promise is."""
-    for task, lost in live:
+    for task, _, _, deaths in live:
         worker, queue = readable.short(task["recipient"] or task["process"] or "?"), task["waits_for"]
         if task["state"] != "INIT":
             return f"{'on' if task['state'] == 'CLAIMED' else 'sent to'} {worker}"
-        deaths = sum(claim["reason"].startswith(DEATH) for claim in lost)
         if task["not_before"] is not None and deaths:
             return f"has ended {deaths} workers, tried again in {_seconds_until(turn, task['not_before'])} s"
         if task["not_before"] is not None:

@@ -1,5 +1,6 @@
 """The SQL of searches: by a pattern for the id, by state, by tags; from the newest on, or by the index of ids."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from local_server.model import Promise, PromiseState, Schedule
@@ -7,9 +8,12 @@ from local_server.store.database import Database
 from local_server.store.rows import PROMISE, SCHEDULE, as_promise, as_schedule
 
 SLICE = "sort < :below AND sort >= :below - :depth"
-HAS_TAGS = """NOT EXISTS (SELECT 1 FROM json_each(:wanted) AS wanted WHERE NOT EXISTS
-        (SELECT 1 FROM json_each(tags) AS found WHERE found.key = wanted.key AND found.value = wanted.value))"""
-MATCHES = f"""id LIKE :like ESCAPE '\\' AND (CAST(:wanted AS TEXT) IS NULL OR {HAS_TAGS})"""
+HAS_TAGS = """(SELECT count(*) FROM json_each(tags) AS found
+        WHERE (found.key, found.value) IN (SELECT key, value FROM json_each(:wanted)))
+        = (SELECT count(*) FROM json_each(:wanted))"""  # which reads the tags once, however many are wanted
+# SQLite plans a statement anew at each use where LIKE has a parameter by itself, which takes longer than to run it.
+FITS = "id LIKE :like || '' ESCAPE '\\'"
+MATCHES = f"""{FITS} AND (CAST(:wanted AS TEXT) IS NULL OR {HAS_TAGS})"""
 IN_STATE = "(:any OR state IN (:s0, :s1, :s2))"
 IDS = "id >= :first AND id < :end"
 
@@ -46,22 +50,22 @@ class Searches:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def promises(self, wanted: Wanted, below: int, depth: int, limit: int) -> list[tuple[int, Promise]]:
-        """Return (sort, promise) of at most ``limit`` matches among the ``depth`` newest below the sort ``below``."""
+    def promises(self, wanted: Wanted, below: int, depth: int, limit: int) -> Iterator[tuple[int, Promise]]:
+        """Yield (sort, promise) of at most ``limit`` matches among the ``depth`` newest below the sort ``below``."""
         rows = self._db.execute(
             f"""SELECT sort, {PROMISE} FROM promises WHERE {SLICE} AND {MATCHES} AND {IN_STATE}
                 ORDER BY sort DESC LIMIT :limit""",
             wanted.values() | {"below": below, "depth": depth, "limit": limit},
         )
-        return [(row[0], as_promise(row[1:])) for row in rows]
+        return ((row[0], as_promise(row[1:])) for row in rows)
 
-    def schedules(self, wanted: Wanted, below: int, depth: int, limit: int) -> list[tuple[int, Schedule]]:
-        """Return (sort, schedule), as for promises; these have no state."""
+    def schedules(self, wanted: Wanted, below: int, depth: int, limit: int) -> Iterator[tuple[int, Schedule]]:
+        """Yield (sort, schedule), as for promises; these have no state."""
         rows = self._db.execute(
             f"SELECT sort, {SCHEDULE} FROM schedules WHERE {SLICE} AND {MATCHES} ORDER BY sort DESC LIMIT :limit",
             wanted.values() | {"below": below, "depth": depth, "limit": limit},
         )
-        return [(row[0], as_schedule(row[1:])) for row in rows]
+        return ((row[0], as_schedule(row[1:])) for row in rows)
 
     def any_id(self, first: str, end: str) -> bool:
         """Tell whether there is a promise with an id from ``first`` to before ``end``."""
@@ -91,11 +95,9 @@ class Searches:
         sorts = [row[0] for row in self._db.execute(sql, {"now": now, "limit": most + 1})]
         return sorts if len(sorts) <= most else None
 
-    def at(self, wanted: Wanted, sorts: list[int], limit: int) -> list[tuple[int, Promise]]:
-        """Return (sort, promise) of at most ``limit`` that match, among these sorts."""
+    def at(self, wanted: Wanted, sorts: list[int]) -> Iterator[tuple[int, Promise]]:
+        """Yield (sort, promise) of those that match, among these sorts."""
         sql = f"SELECT {PROMISE} FROM promises WHERE sort = :sort AND {MATCHES} AND {IN_STATE}"
-        found: list[tuple[int, Promise]] = []
         for sort in sorts:
-            if len(found) < limit and (row := self._db.execute(sql, wanted.values() | {"sort": sort}).fetchone()):
-                found.append((sort, as_promise(row)))
-        return found
+            if row := self._db.execute(sql, wanted.values() | {"sort": sort}).fetchone():
+                yield sort, as_promise(row)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import product
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,9 @@ from local_server.api import search
 from local_server.api.search import Query
 from local_server.engine import Engine
 from local_server.model import Promise, PromiseState
+from local_server.store import searches
+from local_server.store.rows import as_promise
+from local_server.store.searches import Searches
 from local_server.store.store import Store
 
 ID = st.text("aA_\\ä", min_size=1, max_size=3)
@@ -57,6 +61,45 @@ def test_both_engines_find_the_same(query: Query, postgres: Cluster) -> None:
     found = assert_both_find(lambda: opened(postgres.create()), promises, query)
     assert len(found) > 3
     assert found == assert_both_find(lambda: Store(None), promises, query)
+
+
+@pytest.mark.parametrize("engine", ["SQLite", "PostgreSQL"])
+@pytest.mark.parametrize(
+    "query", [Query("promises", "*"), Query("promises", "*", ("PENDING",)), Query("promises", "a*")]
+)
+def test_a_page_of_large_promises_ends_early_and_leads_to_the_next(
+    query: Query, engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(None) if engine == "SQLite" else opened(request.getfixturevalue("postgres").create())
+    promises: list[tuple[str, PromiseState]] = [(f"a{n:02}{'-' * 10_000}", "PENDING") for n in range(50)]
+    read: list[object] = []
+    for name, value in {"LARGE": 30_000, "SLICE": 40, "NEWEST": 1}.items():  # both the walk and the index find some
+        monkeypatch.setattr(search, name, value)
+    monkeypatch.setattr(searches, "as_promise", lambda row: read.append(row) or as_promise(row))
+    found = asyncio.run(pages(store, promises, query))
+    assert [len(page) for page in found] == [3] * 16 + [2]
+    assert [one for page in found for one in page] == [one for one, _ in reversed(promises)]
+    assert len(read) == len(promises)  # none that no page had room for
+
+
+def test_however_many_tags_are_wanted_those_of_a_promise_are_read_once() -> None:
+    store = Store(None)
+    tags = msgspec.json.encode({f"key-{n}": "x" for n in range(1_000)})
+    promise = Promise("a", "PENDING", Raw(b"{}"), Raw(b"{}"), 10**14, None, None, Raw(tags), START, None)
+    store.begin()
+    store.insert_promise(promise, None)
+
+    def steps(wanted: int) -> int:
+        """Return how much SQLite does to look for so many tags, in hundreds of its steps."""
+        count: list[None] = []
+        store.db.set_progress_handler(lambda: count.append(None), 100)
+        query = Query("promises", "*", (), {f"key-{n}": "x" for n in range(984, 984 + wanted)})
+        assert [found.id for _, found in Searches(store.db).promises(query.wanted, 2, 2, 2)] == ["a"]
+        store.db.set_progress_handler(None, 100)
+        return len(count)
+
+    assert steps(16) < 2 * steps(1)
+    store.close()
 
 
 def assert_both_find(

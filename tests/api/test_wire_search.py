@@ -5,6 +5,8 @@ from urllib.parse import quote
 import pytest
 from wire_client import Wire, code, until
 
+from local_server.api.search import Query
+
 
 def found(wire: Wire, query: str) -> list[str]:
     """Search among the test's own promises; return the names without the test's tag."""
@@ -101,6 +103,36 @@ def test_a_page_has_100_entries_unless_it_is_told_otherwise(wire: Wire) -> None:
 @pytest.mark.parametrize("table", ["promises", "schedules"])
 def test_a_search_that_makes_no_sense_is_refused(wire: Wire, table: str, query: str) -> None:
     assert code(wire.get(f"/{table}?{query}")) == 40000
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("id=*" + "a" * 251, "id: found 252 characters, 251 of them behind a *; expected 1 to 10000, of"),
+        ("id=" + "a" * 10_001, "id: found 10001 characters, 0 of them behind a *; expected 1 to 10000"),
+        ("id=*" + "".join(f"&tags[{n}]=x" for n in range(17)), "tags: found 17; expected at most 16"),
+        ("id=*" + "&a=%41" * 5_000, "query: found 5,001 fields; expected at most 200"),
+        ("cursor=" + Query("promises", "*" + "a" * 251).cursor(1), "expected one from a search of promises"),
+        ("cursor=" + Query("promises", "*", (), {str(n): "x" for n in range(17)}).cursor(1), "expected one from"),
+    ],
+)  # fmt: skip
+def test_what_would_take_long_is_refused(wire: Wire, query: str, expected: str) -> None:
+    answer = wire.get(f"/promises?{query}")
+    assert code(answer) == 40000
+    assert expected in answer.json()["error"]["details"][0]["message"]
+
+
+def test_the_longest_of_what_is_taken_is_found(wire: Wire) -> None:
+    tags = {f"k{n}": "x" for n in range(20)}
+    wire.create(wire.id("a" * 2_000), tags)
+    wanted = "".join(f"&tags[k{n}]=x" for n in range(4, 20))
+    for pattern in (
+        "a" * 2_000 + f"-{wire.tag}",
+        "a" * 1_900 + "*",
+        "*" + "a" * (250 - 1 - len(wire.tag)) + f"-{wire.tag}",
+    ):
+        assert found(wire, f"id={pattern}{wanted}") == ["a" * 2_000]
+        assert found(wire, f"id={pattern}{wanted.replace('k4]=x', 'k4]=y')}") == []
 
 
 @pytest.mark.parametrize("state", ["", "done", "rejected_timedout", "*"])

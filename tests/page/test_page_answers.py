@@ -59,6 +59,8 @@ def test_rules_for_who_may_ask_hold_for_the_page(server: LocalServer, children: 
         ("limit=201", "limit: found '201'; expected an integer from 1 to 200"),
         ("since=-1", "since: found '-1'; expected an integer from 0 to"),
         ("below=x", "below: found 'x'; expected an integer from 1 to"),
+        ("q=" + "a" * 251, "q: found 251 characters; expected at most 250"),
+        ("a=1" + "&a=%41" * 5_000, "query: found 5,001 fields; expected at most 200"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(server: LocalServer, query: str, expected: str) -> None:

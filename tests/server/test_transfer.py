@@ -166,6 +166,18 @@ def test_an_export_that_was_ended_goes_on_with_the_next_page(source: Wire, tmp_p
         assert file.read_bytes() == whole
 
 
+def test_an_export_goes_on_behind_a_page_that_ends_early(source: Wire, tmp_path: Path) -> None:
+    data = b64encode(b"x" * 90_000).decode()
+    for number in range(45):
+        body = {"id": f"large-{number}", "timeout": FAR, "param": {"data": data}}
+        assert source.post("/promises", body).status_code == 201
+    page = source.get("/promises?id=*").json()
+    assert len(page["promises"]) < 45
+    assert page["cursor"]
+    assert len(list(Server(source.url).search("promises", "*", limit="100"))) == 45
+    assert "holds 45 promises" in run("export", tmp_path / "file", "--server", source.url).lines[-1]
+
+
 def test_an_import_that_was_killed_is_completed_by_the_next(
     source: Wire, start: Callable[..., LocalServer], tmp_path: Path, children: list[Child]
 ) -> None:

@@ -104,7 +104,7 @@ def everything_once(stage: Stage) -> None:
     searches.any_id("r", "s")
     searches.ids(wanted, "r", "s", 1, range(1, 10))
     searches.pending(START, 1)
-    searches.at(wanted, [1], 1)
+    list(searches.at(wanted, [1]))
 
 
 def test_every_statement_of_requests_and_of_the_clock_finds_its_rows_by_an_index() -> None:
