@@ -39,13 +39,13 @@ class EventStream:
     def __init__(self, exchange: Exchange, engine: Engine, base_url: str, ends: tuple[EndPoint, EndPoint]) -> None:
         self._exchange, self._engine, self._base_url, self._ends = exchange, engine, base_url, ends
         self.cut = exchange.cut
-        self._due = deque[bytes]()  # messages that are large, or behind a large one
+        self._due = deque[Delivery]()  # what is large, or behind that
         self._sending: asyncio.Task[None] | None = None
 
     @property
     def unsent(self) -> int:
-        """Bytes of messages that the worker has not taken yet; of large ones at least one."""
-        return self._exchange.unsent + len(self._due)
+        """Bytes of messages that the worker has not taken yet; of a large one some of them."""
+        return self._exchange.unsent
 
     def has_read_all(self) -> bool:
         """Tell whether its worker, on this machine, has read all that it was sent."""
@@ -53,21 +53,22 @@ class EventStream:
 
     def send(self, delivery: Delivery) -> None:
         """Send a message; it names the addresses of the API."""
-        message = replies.message(delivery, self._base_url)
-        if not self._due and not is_split(message):
+        if not self._due and not is_split(message := replies.message(delivery, self._base_url)):
             self._exchange.write(message)
             return
-        self._due.append(message)
+        self._due.append(delivery)
+        self._exchange.hold(_size(delivery))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_due())
 
     async def _send_due(self) -> None:
         try:
             while self._due:
-                async for piece in large.whole(self._engine, self._due[0]):
+                async for piece in large.whole(self._engine, replies.message(self._due[0], self._base_url)):
                     self._exchange.write(piece)
                     await self._exchange.room()
-                self._due.popleft()
+                self._exchange.hold(-_size(self._due.popleft()))
+                await asyncio.sleep(0)  # each may be taken at once, and they may be many
         except Refusal:  # its promise was removed, or nothing can be read
             self.cut()
         self._sending = None
@@ -80,6 +81,11 @@ class EventStream:
         """Send nothing more: it has closed."""
         if self._sending:
             self._sending.cancel()
+
+
+def _size(delivery: Delivery) -> int:
+    """Return about how many bytes of memory a message takes."""
+    return 1 + (len(delivery.promise.param) + len(delivery.promise.value) if delivery.promise else 0)
 
 
 class Listener:

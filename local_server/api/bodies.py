@@ -225,24 +225,29 @@ def read[T](body: bytes | bytearray, shape: type[T]) -> T:
     if len(body) > MOST:
         raise too_much()
     try:
+        fields = _fields(body)
+        if _is_cut(body):
+            _refuse_long(fields)
+        return msgspec.convert(fields, shape)
+    except RecursionError:
+        raise Refusal(BAD_REQUEST, "body: found too many levels; expected a JSON object") from None
+    except msgspec.ValidationError as error:
+        raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
+
+
+def _fields(body: bytes | bytearray) -> dict[str, Any]:
+    """Return the fields of an object, their names in lower case."""
+    try:
         value = msgspec.json.decode(body)
         if isinstance(value, dict) and _may_repeat(body, value):
             value = _tolerant(body)
-    except RecursionError:
-        raise Refusal(BAD_REQUEST, "body: found too many levels; expected a JSON object") from None
     except ValueError:  # what Go reads and msgspec does not: trailing bytes, broken UTF-8
         value = _tolerant(body)
     if value is None:
         value = {}
     if not isinstance(value, _OBJECT):
         raise Refusal(BAD_REQUEST, f"body: found {type(value).__name__}; expected a JSON object")
-    fields = _folded({}, value)
-    if _is_cut(body):
-        _refuse_long(fields)
-    try:
-        return msgspec.convert(fields, shape)
-    except msgspec.ValidationError as error:
-        raise Refusal(BAD_REQUEST, str(error).replace(" - at `$.", " - at `")) from None
+    return _folded({}, value)
 
 
 def too_much() -> Refusal:
@@ -260,8 +265,9 @@ def _refuse_long(fields: dict[str, Any], *, in_value: bool = False) -> None:
     for name, one in fields.items():
         text = name if in_value or isinstance(one, dict) else f"{name} {one}"
         if found := _TOKEN.search(text.encode("utf-8", "replace")):
-            raise Refusal(BAD_REQUEST, f"{name[:40]}: found a string of {found[3].decode()} bytes; expected one as "
-                                       "long as that only in headers and data of param and value")  # fmt: skip
+            where = "a name" if _SECRET in name else name[:40]  # a client that knew that could write tokens
+            raise Refusal(BAD_REQUEST, f"{where}: found a string of {found[3].decode()} bytes; expected one as long as "
+                                       "that only in headers and data of param and value")  # fmt: skip
         if isinstance(one, dict):
             _refuse_long(one, in_value=name in {"param", "value"} or (in_value and name == "headers"))
 

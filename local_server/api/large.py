@@ -21,7 +21,7 @@ from local_server.model import Promise
 from local_server.rules.turn import Turn
 from local_server.store.parts import PART, UPLOAD, split
 
-LONG: Final = 4 * 2**10  # bytes of a string that is cut out
+LONG: Final = 4 * 2**10  # bytes; a longer string is cut out
 STEP: Final = 512 * 2**10  # bytes that are stored in one turn
 STRINGS: Final = 1_000  # that are looked at in one turn
 
@@ -39,7 +39,7 @@ class Upload:
         self._id = self._next = secrets.randbits(40) * UPLOAD  # of the upload, and of its next part
         self._parts: list[tuple[int, str]] = []  # that are to be stored
         self._size = 0  # of these
-        self._begun = False
+        self._tried = self._begun = False  # whether some may be stored, or are
         self._rest = bytearray()
 
     async def read(self, body: bytes | bytearray) -> bytearray:
@@ -54,6 +54,7 @@ class Upload:
             async with self._one_at_a_time:
                 more = next(steps, False)
                 if more and self._parts:
+                    self._tried = True
                     await self._engine.ask(self._store)
                     self._parts, self._size, self._begun = [], 0, True
                 else:
@@ -64,8 +65,7 @@ class Upload:
         """Let an operation store its promise with what was cut out, if it stores one."""
 
         def run(turn: Turn) -> Reply:
-            if self._begun and not turn.store.parts.is_under_way(self._id):  # what was stored may be lost
-                raise Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why")
+            self._check(turn)
             status, content = operation(turn)
             promise = content.get("promise") if isinstance(content, dict) else content
             if status == HTTPStatus.CREATED and isinstance(promise, Promise):  # or completed, but not found so
@@ -77,10 +77,15 @@ class Upload:
 
     def end(self) -> None:
         """Leave what was stored, and belongs to no promise, to be removed."""
-        if self._begun:
+        if self._tried:
             self._engine.tell(lambda turn: turn.store.parts.give(self._id, None))
 
+    def _check(self, turn: Turn) -> None:
+        if self._begun and not turn.store.parts.is_under_way(self._id):  # what was stored may be lost
+            raise Refusal(INTERNAL_ERROR, "the server could not store it; its log tells why")
+
     def _store(self, turn: Turn) -> None:
+        self._check(turn)
         if not self._begun:
             turn.store.parts.begin(self._id)
         for part, text in self._parts:
@@ -117,7 +122,7 @@ class Upload:
     def _cut_string(self, body: bytes | bytearray, at: int) -> Generator[bool, None, int]:
         """Cut out one string, with pauses; return where it goes on behind it."""
         self._rest += b'"'
-        first, began, size, is_base64, padding = self._next, at, 0, True, b""
+        first, size, is_base64, padding = self._next, 0, True, b""
         while body[at] != _QUOTE:
             end = _end_of_piece(body, at, PART)
             if end in (at, len(body)):
@@ -126,6 +131,8 @@ class Upload:
             is_base64 = is_base64 and not padding
             padding = bodies.no_base64(piece)
             text = _in_ascii(piece) if padding.strip(b"=") else piece.decode()
+            if b"\\" in padding:
+                padding = bodies.no_base64(text.encode())
             self._parts.append((self._next, text))
             self._next += 1
             size += len(text)
@@ -133,7 +140,7 @@ class Upload:
             at = end
             if self._size >= STEP:
                 yield True
-        is_base64 = is_base64 and padding in (b"", b"=", b"==") and piece.endswith(padding) and (at - began) % 4 == 0
+        is_base64 = is_base64 and padding in (b"", b"=", b"==") and text.endswith(padding.decode()) and size % 4 == 0
         self._keep(bodies.token(range(first, self._next), size, is_base64=is_base64) + b'"')
         return at + 1
 
@@ -167,9 +174,8 @@ def _end_of_piece(body: bytes | bytearray, at: int, size: int) -> int:
             return quote
     elif found := _INSIDE.match(body, at, end):
         end = found.end()
-    for _ in range(3):  # bytes behind the first of a character
-        if end < len(body) and body[end] & 0xC0 == 0x80:  # noqa: PLR2004 - by UTF-8
-            end -= 1
+    if end < len(body) and body[end] & 0xC0 == 0x80:  # noqa: PLR2004 - by UTF-8 it is behind the first of a character
+        end = next((first for first in range(end - 1, end - 4, -1) if body[first] >= 0xC0), end)  # noqa: PLR2004
     return end + 6 if _LOW_HALF.match(body, end) else end
 
 

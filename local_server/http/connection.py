@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._gone: Callable[[], object] | None = None  # tells a stream, or what is working on an answer
         self._to_the_end = False  # that goes on for a client that has only finished sending
         self._room: asyncio.Future[None] | None = None  # that the client makes by taking what it was sent
-        self._sent, self._taken = 0, 0  # bytes for the client; how many it had taken when its time was over last
+        self.held, self._sent, self._taken = 0, 0, 0  # bytes: to be written; written; taken when its time was over last
         self._target, self._headers = b"", dict[str, str]()
         self._head_size, self._head_read = 0, 0  # bytes of the headers that are complete; of all that has come
         self._body = NO_BODY
@@ -74,8 +74,9 @@ class Connection(asyncio.Protocol):
         """Tell who is waiting on it."""
         self._end()
         self._limits.remove(self)
-        if self._gone:
-            self._gone()
+        gone, self._gone = self._gone, None  # what has ended keeps all that it knew
+        if gone:
+            gone()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
@@ -196,12 +197,12 @@ class Connection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that the client has not taken yet."""
-        return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + self.held
 
     def out_of_time(self) -> None:
         """Act on its time being over."""
         clock, unsent = self._limits.clock, self.unsent
-        before, self._taken = self._taken, self._sent - unsent
+        before, self._taken = self._taken, self._sent + self.held - unsent
         if self._phase is Phase.STREAM:
             if unsent > limits.STREAM_UNSENT and self._taken == before:
                 self.cut("an event stream whose client did not read")
@@ -275,8 +276,7 @@ class Connection(asyncio.Protocol):
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self._handle(exchange)
-        if not self._gone:  # else the body is needed until it is answered
-            self._limits.release(self)
+        (self._limits.keep if self._gone else self._limits.release)(self)
 
     def run(self, answering: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:
         """Let a coroutine answer; see ``Exchange``."""

@@ -37,6 +37,7 @@ class Line(Protocol):
     """The connection of a request, as far as an answer needs it."""
 
     transport: asyncio.Transport
+    held: int  # bytes that wait until the client has taken others
 
     @property
     def unsent(self) -> int:
@@ -127,6 +128,10 @@ class Exchange:
     def write(self, data: bytes) -> None:
         """Send a piece of the stream; a client that leaves too much of it is cut off."""
         self._connection.write(data)
+
+    def hold(self, size: int) -> None:
+        """Note that so many bytes more wait until the client has taken others, or fewer."""
+        self._connection.held += size
 
     async def room(self) -> None:
         """Wait until the client has taken most of what it was sent."""

@@ -10,7 +10,8 @@ IDLE_TIME           a connection between two requests                      close
 SEND_TIME           a client that takes nothing of its answer              closed
 MAX_HEAD            bytes of a head                                        431
 MAX_BODY            bytes of a body                                        413, or the call fails (``api/oversize``)
-RECEIVING           bytes of all bodies that have not been handled yet     500 for the one that did not grow for longest
+RECEIVING           bytes of all bodies that are not answered yet          500 for the one that did not grow for
+                                                                           longest, of the unfinished
 STREAM_UNSENT       bytes of one stream that its client has not taken, if  cut
                     it has taken none for STALL_TIME
 SENDING             bytes of all answers that clients have not taken       the largest is cut
@@ -118,8 +119,9 @@ class Limits:
         self.clock = 0.0
         self.slow: set[Limited] = set()
         self._closed = False
-        self._bodies: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
-        self._received = 0  # the sum of these
+        self._unfinished: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
+        self._whole: dict[Limited, int] = {}  # likewise, of bodies that are being handled
+        self._received = 0  # the sum of both
         self._loop = asyncio.get_running_loop()
         self._looked = 0.0  # by the clock of the loop
         self._timer: asyncio.TimerHandle | None = None
@@ -158,18 +160,22 @@ class Limits:
     # bytes
 
     def hold(self, connection: Limited, size: int) -> None:
-        """Note that so many bytes of a connection's body are here; refuse another's if that is too much in all."""
-        self._received += size - self._bodies.pop(connection, 0)
-        self._bodies[connection] = size
-        while self._received > RECEIVING and len(self._bodies) > 1:
-            silent = next(iter(self._bodies))
+        """Note that so many bytes of a connection's body are here; do without another's if that is too much in all."""
+        self._received += size - self._unfinished.pop(connection, 0)
+        self._unfinished[connection] = size
+        while self._received > RECEIVING and self._unfinished and len(self._unfinished) + len(self._whole) > 1:
+            silent = next(iter(self._unfinished))
             self.release(silent)
             silent.give_up("too many bytes of unfinished requests")
 
+    def keep(self, connection: Limited) -> None:
+        """Note that a connection's body is whole, and needed until it is answered."""
+        if connection in self._unfinished:
+            self._whole[connection] = self._unfinished.pop(connection)
+
     def release(self, connection: Limited) -> None:
         """Note that a connection's body is handled, or gone."""
-        if connection in self._bodies:
-            self._received -= self._bodies.pop(connection)
+        self._received -= self._unfinished.pop(connection, 0) + self._whole.pop(connection, 0)
 
     def check_unsent(self) -> None:
         """Cut the connection that has most to take, if that is too much in all."""

@@ -23,6 +23,7 @@ PRAGMA auto_vacuum = INCREMENTAL; -- of a new file, so before the next: it can s
 PRAGMA journal_mode = WAL;        -- a commit appends to one file, and syncs once
 PRAGMA synchronous = FULL;        -- and syncs before it returns, until ``log.Log`` takes that over
 PRAGMA cache_size = -4096;        -- KiB of pages kept: the upper pages of every index, however much is stored
+PRAGMA automatic_index = OFF;     -- else a statement may read a whole table, to find some rows of it by an index
 PRAGMA trusted_schema = OFF;      -- what a file defines may call no function that could do harm
 PRAGMA cell_size_check = ON;      -- damage is found when its page is read, before it is taken for content
 """

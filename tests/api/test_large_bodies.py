@@ -1,6 +1,7 @@
 """Bodies of more than 128 KiB: their long strings are stored in parts, and come back as they were, wherever they go."""
 
 import json
+import re
 from base64 import b64encode
 from typing import Any
 from uuid import uuid4
@@ -86,6 +87,7 @@ def test_the_same_request_again_finds_the_promise_of_the_first(wire: Wire) -> No
 
 
 LONG = "x" * 200 * KB
+DEEP = '{"headers": ' * 990 + "{}" + "}" * 990
 REFUSED: dict[str, tuple[Any, str]] = {
     "an id": ({"id": LONG}, "id: found a string of 204800 bytes"),
     "a tag": ({"id": "p", "tags": {"t": LONG}}, "t: found a string"),
@@ -98,6 +100,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"id": "p", "tags": {f"{n}": "" for n in range(20_000)}},
         "body: found more than 131072 bytes",
     ),
+    "many levels": (f'{{"id": "p", "param": {DEEP}, "x": "{LONG}"}}', "body: found too many levels"),
     "no end": (b'{"id": "p", "param": {"data": "' + LONG.encode(), "body: found no end of a string"),
     "half an escape": (b'{"id": "p", "param": {"data": "' + LONG.encode() + b"\\", "body: found no end of a string"),
     "a control character": (b'{"id": "p", "param": {"headers": {"x": "\x01' + LONG.encode() + b'"}}}', "body: "),
@@ -130,3 +133,31 @@ def test_text_that_looks_like_a_marker_is_text(wire: Wire) -> None:
 def test_blanks_of_many_megabytes_between_two_strings_do_no_harm(wire: Wire) -> None:
     body = b'{"id": "%b", %b "param": {"data": "%b"}}' % (wire.id("p").encode(), b" \n" * MB, LONG.encode())
     assert wire.post("/promises", body).json()["param"] == {"data": LONG}
+
+
+def test_no_refusal_tells_what_stands_for_a_long_string_while_it_is_read(wire: Wire) -> None:
+    text = wire.post("/promises", {"id": "p", "param": {"headers": {LONG: ""}}}).text
+    assert "a name: found a string of 204800 bytes" in text
+    assert not re.search("[0-9a-f]{16}", text.replace(wire.tag, ""))
+
+
+@pytest.mark.parametrize("size", [MB, 200 * KB], ids=["in steps", "at once"])
+@pytest.mark.parametrize("escape", [("/", "\\/"), ("+", "\\u002b"), ("A", "\\u0041")], ids=["slash", "plus", "letter"])
+def test_base64_may_be_escaped(wire: Wire, escape: tuple[str, str], size: int) -> None:
+    data = "A/+x" * (size // 4)
+    body = f'{{"id": "{wire.id("p")}", "param": {{"data": "{data.replace(*escape)}QQ=="}}}}'
+    assert wire.post("/promises", body).json()["param"] == {"data": f"{data}QQ=="}
+
+
+@pytest.mark.parametrize("offset", range(4))
+@pytest.mark.parametrize(
+    "text", [b"\\n\x80", "€".encode(), "😀".encode(), b"\xe2\x82", b"\xf0\x9f\x98x", b"\xc3\\t\x80\x80\x80"]
+)
+def test_broken_utf8_is_read_as_in_a_small_body(wire: Wire, text: bytes, offset: int) -> None:
+    read = []
+    for name, times in (("small", 30), ("large", 200 * KB // len(text))):
+        value = b"x" * offset + text * times
+        body = b'{"id": "%b", "param": {"headers": {"x": "%b"}}}' % (wire.id(name).encode(), value)
+        read.append(wire.post("/promises", body).json()["param"]["headers"]["x"][offset:])
+    assert read[1] == (read[0][: len(read[0]) // 30] * len(read[1]))[: len(read[1])]
+    assert len(read[1]) == len(read[0]) // 30 * (200 * KB // len(text))

@@ -6,6 +6,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -201,6 +202,29 @@ def test_200_unfinished_bodies_take_bounded_memory(serve: Start) -> None:
         assert wire.post("/promises", b'{"id":"p"}'.ljust(60 * MB)).status_code == 201
         assert wire.child.wait_for("connections closed: too many bytes of unfinished requests")
     until(lambda: memory(wire) - before < 150)
+
+
+def test_large_bodies_that_come_at_once_all_get_through_in_bounded_memory(serve: Start) -> None:
+    wire = serve(f"RECEIVING={40 * MB}")
+    before, most = memory(wire), 0.0
+
+    def send(name: str) -> int:
+        """Do as the SDK does: send it again when it was answered with 500, or not at all."""
+        while True:
+            with suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                body = {"id": name, "param": {"data": "eHh4" * (4 * MB)}}
+                answer = requests.post(f"{wire.url}/promises", json=body, headers={"idempotency-key": "k"}, timeout=30)
+                if answer.status_code != 500:
+                    return answer.status_code
+            time.sleep(0.2)
+
+    with ThreadPoolExecutor(6) as pool:
+        sent = [pool.submit(send, f"p{number}") for number in range(6)]
+        while not all(one.done() for one in sent):
+            most = max(most, memory(wire) - before)
+            time.sleep(0.05)
+    assert {one.result() for one in sent} <= {200, 201}
+    assert most < 150
 
 
 def test_a_head_without_an_end_is_refused_before_it_is_large(serve: Start) -> None:

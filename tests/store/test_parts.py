@@ -1,14 +1,17 @@
 """Parts of large values belong to a promise, or go: whatever was refused, left in the middle or removed."""
 
 import json
+import socket
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from rules_stage import Stage
-from wire_client import FAR, Wire, code
+from wire_client import FAR, Wire, code, until
 
 from local_server.rules import due, losses
 from local_server.store.parts import PART, REMOVED, marker, split, whole_size
@@ -16,6 +19,8 @@ from local_server.testing import LocalServer
 
 MB = 2**20
 UPLOAD = 2**20  # the id of one
+LISTENING = 2  # sockets of a server to which nobody is connected
+RESET = struct.pack("ii", 1, 0)  # for SO_LINGER: the connection is reset when it is closed
 
 
 @pytest.fixture
@@ -49,6 +54,19 @@ def test_a_promise_has_its_parts_and_what_was_refused_or_repeated_leaves_none(
     assert wire.get("/promises/p").json()["param"] == value(MB)
     while stored(server, tmp_path) != (2 * MB // PART, ["p"]):  # each run removes some of what has no owner
         server.start()
+
+
+def test_what_clients_leave_in_the_middle_is_nobodys(server: LocalServer, tmp_path: Path, wire: Wire) -> None:
+    body = json.dumps({"id": "q", "timeout": FAR, "param": value(2 * MB)})
+    head = f"POST /promises HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    for resets in (True, False) * 10:
+        with wire.connection() as connection:
+            connection.send(head + body)
+            if resets:
+                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    process = psutil.Process(server.child.pid)
+    until(lambda: len(process.net_connections()) == LISTENING)
+    assert set(stored(server, tmp_path)[1]) <= {None, "q"}
 
 
 def test_the_parts_of_a_removed_promise_go_with_it_and_the_file_gets_smaller(

@@ -1,6 +1,7 @@
 """What is stored comes back, and no request and no tick of the clock costs more because much is stored."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, Struct
 from msgspec.structs import asdict
-from rules_stage import FAR, START, Stage, opened, refused
+from rules_stage import ANY, FAR, START, Stage, opened, refused
 
 from local_server.model import Callback, Promise, Schedule, Task
+from local_server.page import views
+from local_server.page.queries import Queries
 from local_server.rules import promises, schedules, tasks
 from local_server.rules.workers import OsProcess
 from local_server.store.errors import StoreError, StoreInUseError, UnstorableError
@@ -119,6 +122,27 @@ def test_every_statement_of_requests_and_of_the_clock_finds_its_rows_by_an_index
         scans = [step for step in plan if step.startswith("SCAN") and "CONSTANT ROW" not in step]
         assert not [step for step in scans if "VIRTUAL TABLE" not in step and "(" not in step], f"{sql}: {plan}"
         assert not [step for step in plan if "TEMP B-TREE" in step], f"{sql}: {plan}"
+
+
+def test_no_statement_of_the_page_reads_a_whole_table() -> None:
+    stage, statements = filled(100), set[str]()
+    stage.create("r", invoke=ANY)
+    stage.create("r.1", invoke=ANY, parent="r")
+    stage.connect("g/a")
+    stage.claim("__invoke:r", process_id="a")
+    stage.store.db.set_trace_callback(statements.add)
+    for name in ("r", "r.1"):
+        stage.do(views.promise, name)
+    stage.do(views.workers)
+    Queries(stage.store.db).roots(Wanted("*r*"), 0, 2**60, 10, 10)
+    stage.store.db.set_trace_callback(None)
+    written = [sql for sql in statements if sql.lstrip().startswith(("SELECT", "WITH"))]
+    assert len(written) > 10
+    for sql in written:
+        plan = [row[3] for row in stage.store.db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        made = re.findall(r"^(?:CO-ROUTINE|MATERIALIZE) (\w+)$", "\n".join(plan), re.MULTILINE)
+        whole = re.findall(r"^SCAN (\w+)$|(AUTOMATIC)", "\n".join(plan), re.MULTILINE)
+        assert {"".join(one) for one in whole} <= set(made), f"{sql}: {plan}"
 
 
 def test_what_is_stored_adds_no_step_to_requests_and_to_the_clock() -> None:
