@@ -31,13 +31,13 @@ from local_server.model import Task
 from local_server.rules.addresses import UNREACHABLE, parse
 from local_server.rules.states import transition
 from local_server.rules.turn import Turn
-from local_server.rules.workers import NOTICES, Delivery, Worker
+from local_server.rules.workers import Delivery, Worker
 
 # All in ms.
 CLAIM_WITHIN: Final = 10_000  # a message that nobody claims goes to another; the SDK claims at once, when it runs
 SETTLE_AFTER: Final = 2_000  # a notification has arrived if its stream stays open that long
 NOTIFY_WITHIN: Final = 86_400_000  # a client that does not come back for its result within a day is forgotten
-OFFERS: Final = NOTICES  # of what waits for workers, in one turn, some 30 ms; many may be over, and sent to nobody
+OFFERS: Final = 256  # of what waits for workers, in one turn, some 15 ms; many may be over, and sent to nobody
 OFFERED: Final = 8 * 2**10  # bytes of a promise in a message that count like another offer
 ROOT_OFFERS: Final = 64  # of one root, in one turn, some ms
 

@@ -20,7 +20,7 @@ REMEMBERED = 64  # workers that have gone
 NAMED = 5  # tasks of each
 REMEMBERS = 10_000  # removed promises of which a worker is known to have run them
 WINDOW = 16  # messages sent on a stream and not claimed yet: enough to keep a worker busy, few to offer anew
-NOTICES = 512  # notifications that may not have arrived yet: a turn sends that many in some 30 ms, or takes them back
+NOTICES = 512  # notifications that may not have arrived yet: a turn takes that many back in some 20 ms
 
 
 class Stream(Protocol):

@@ -159,6 +159,7 @@ def test_a_client_that_comes_back_is_sent_a_window_of_notifications_and_more_onc
 ) -> None:
     many_subscribed(stage)
     stream = stage.connect("g/c")
+    stage.go_on()
     assert [message.promise for message in stream.messages] == [f"p{n}" for n in range(NOTICES)]
     stream.unsent = 1
     stage.advance(10 * SETTLE_AFTER)
