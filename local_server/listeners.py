@@ -34,7 +34,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class EventStream:
-    """The stream of one worker: a message is an event, an event is a chunk of the response, or some if it is large."""
+    """The stream of one worker: a message is an event, an event is a chunk of the response."""
 
     def __init__(self, exchange: Exchange, engine: Engine, base_url: str, ends: tuple[EndPoint, EndPoint]) -> None:
         self._exchange, self._engine, self._base_url, self._ends = exchange, engine, base_url, ends
@@ -64,9 +64,8 @@ class EventStream:
     async def _send_due(self) -> None:
         try:
             while self._due:
-                async for piece in large.whole(self._engine, replies.message(self._due[0], self._base_url)):
-                    self._exchange.write(piece)
-                    await self._exchange.room()
+                message = replies.message(self._due[0], self._base_url)
+                await self._exchange.write_in_parts(whole_size(message), large.whole(self._engine, message))
                 self._exchange.hold(-_size(self._due.popleft()))
                 await asyncio.sleep(0)  # each may be taken at once, and they may be many
         except Refusal:  # its promise was removed, or nothing can be read

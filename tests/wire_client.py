@@ -106,13 +106,11 @@ class EventStream(Connection):
         self.status, self.headers = self.head()
 
     def next(self) -> dict[str, Any]:
-        """Return the next message; it is one chunk, or some if it is large."""
-        event = b""
-        while not event.endswith(b"\n\n"):
-            event += self._file.read(int(self._file.readline(), 16))
-            assert self._file.readline() == b"\r\n"
-        match = re.fullmatch(rb"data: ([\x20-\x7e]+)\n\n", event)
-        assert match, f"found {event!r} in place of an event"
+        """Return the next message; it is one chunk."""
+        chunk = self._file.read(int(self._file.readline(), 16))
+        assert self._file.readline() == b"\r\n"
+        match = re.fullmatch(rb"data: ([\x20-\x7e]+)\n\n", chunk)
+        assert match, f"found {chunk!r} in place of an event"
         return json.loads(match[1])
 
     def ended_cleanly(self) -> bool:

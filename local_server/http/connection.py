@@ -335,13 +335,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def write(self, data: bytes) -> None:
-        """Send a piece of a stream, which makes it a chunk, or of an answer."""
-        if self._phase is Phase.STREAM:
-            self._write(b"%x\r\n%s\r\n" % (len(data), data))
+        """Send a piece of a stream or of an answer."""
+        if self._phase is Phase.STREAM or self._current:
+            self._write(data)
             if self in self._limits.slow:
                 self._limits.check_unsent()
-        elif self._current:
-            self._write(data)
 
     def end_stream(self) -> None:
         """Send the last chunk and close."""

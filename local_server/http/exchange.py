@@ -113,9 +113,7 @@ class Exchange:
     async def reply_in_parts(self, status: int, content_type: str, size: int, parts: AsyncIterator[bytes]) -> None:
         """Answer, once, with so many bytes, of which no more are made than the client takes."""
         self._connection.answer(self, status, f"content-type: {content_type}\r\n", b"", more=size)
-        async for part in parts:
-            self._connection.write(part)
-            await self._connection.room()
+        await self._write_parts(parts)
         self._connection.end_answer(self)
 
     def open_stream(self, content_type: str, gone: Callable[[], None]) -> bool:
@@ -126,16 +124,23 @@ class Exchange:
         return self._connection.open_stream(f"content-type: {content_type}\r\ncache-control: no-cache\r\n", gone)
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the stream; a client that leaves too much of it is cut off."""
-        self._connection.write(data)
+        """Send a piece of the stream as a chunk; a client that leaves too much of it is cut off."""
+        self._connection.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def write_in_parts(self, size: int, parts: AsyncIterator[bytes]) -> None:
+        """Send a piece of so many bytes, also as one chunk: the SDK copies all chunks of a line with each new one."""
+        self._connection.write(b"%x\r\n" % size)
+        await self._write_parts(parts)
+        self._connection.write(b"\r\n")
+
+    async def _write_parts(self, parts: AsyncIterator[bytes]) -> None:
+        async for part in parts:
+            self._connection.write(part)
+            await self._connection.room()
 
     def hold(self, size: int) -> None:
         """Note that so many bytes more wait until the client has taken others, or fewer."""
         self._connection.held += size
-
-    async def room(self) -> None:
-        """Wait until the client has taken most of what it was sent."""
-        await self._connection.room()
 
     @property
     def unsent(self) -> int:

@@ -272,7 +272,7 @@ def test_a_stream_that_is_not_read_is_cut_and_the_next_one_is_sent_all_that_was_
 
 
 def test_large_messages_wait_for_a_stream_to_be_read_and_take_no_memory_meanwhile(serve: Start) -> None:
-    wire = serve(QUICK + " STALL_TIME=0.1")
+    wire = serve("STALL_TIME=0.1 LOOK_EVERY=0.05 HEAD_TIME=2")
     names = subscribe(wire, 20)
     before = memory(wire)
     client = wire.stream("g", "c")
