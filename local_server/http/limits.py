@@ -26,8 +26,10 @@ connection breaks and when the status is 500, and on nothing else. An event stre
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 from collections import Counter
+from math import inf
 from typing import Final, Protocol
 
 try:
@@ -45,6 +47,7 @@ SEND_TIME: Final = 30.0
 STALL_TIME: Final = 2.0
 LINGER_TIME: Final = 2.0  # for the client to close, when it was answered in the middle of a request
 LOOK_EVERY: Final = 1.0  # between two looks at the time of all connections
+GIVE_BACK: Final = 5.0  # until what large bodies took is given back, if none come meanwhile
 APART: Final = 10.0  # between two lines of the log about the same
 
 # In bytes.
@@ -55,6 +58,7 @@ BEGINNING: Final = 64 * 2**10  # of a body that is too large: this is kept, it t
 BODY_RATE: Final = 64 * 2**10  # a second
 RECEIVING: Final = 256 * 2**20
 STREAM_UNSENT: Final = 8 * 2**20
+MANY: Final = 2**20  # of one body: behind it there is memory to be given back
 SENDING: Final = 512 * 2**20
 
 # In descriptors.
@@ -72,6 +76,12 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def give_back() -> None:
+    """Give back what glibc keeps of freed memory; it takes some milliseconds."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Limited(Protocol):
@@ -122,6 +132,7 @@ class Limits:
         self._unfinished: dict[Limited, int] = {}  # to bytes of a body; who was silent longest is the first
         self._whole: dict[Limited, int] = {}  # likewise, of bodies that are being handled
         self._received = 0  # the sum of both
+        self._give_back = inf  # when, by ``clock``
         self._loop = asyncio.get_running_loop()
         self._looked = 0.0  # by the clock of the loop
         self._timer: asyncio.TimerHandle | None = None
@@ -163,6 +174,8 @@ class Limits:
         """Note that so many bytes of a connection's body are here; do without another's if that is too much in all."""
         self._received += size - self._unfinished.pop(connection, 0)
         self._unfinished[connection] = size
+        if size > MANY:
+            self._give_back = self.clock + GIVE_BACK
         while self._received > RECEIVING and self._unfinished and len(self._unfinished) + len(self._whole) > 1:
             silent = next(iter(self._unfinished))
             self.release(silent)
@@ -196,7 +209,10 @@ class Limits:
             if self.clock - self._logged.get(what, -APART) >= APART:
                 self._logged[what] = self.clock
                 logger.warning("%d connections closed: %s", self._noted.pop(what), what)
-        more = self.connections or self._noted
+        if self._give_back <= self.clock:
+            self._give_back = inf
+            give_back()
+        more = self.connections or self._noted or self._give_back < inf
         self._timer = self._loop.call_later(LOOK_EVERY, self._look) if more else None
 
     def note(self, what: str) -> None:

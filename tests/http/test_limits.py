@@ -228,7 +228,7 @@ def test_large_bodies_that_come_at_once_all_get_through_in_bounded_memory(serve:
 
 
 def test_a_head_without_an_end_is_refused_before_it_is_large(serve: Start) -> None:
-    wire = serve()
+    wire = serve("LINGER_TIME=30")
     with wire.connection() as endless:
         endless.send("GET / HTTP/1.1\r\nX: ")
         for _ in range(300):
