@@ -27,7 +27,7 @@ def meant(text: bytes) -> str:
     return json.loads(b'"%b"' % text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 12), st.lists(st.sampled_from(UNITS), min_size=1, max_size=5), st.integers(140, 400))
 def test_a_string_comes_back_as_it_is_meant_wherever_it_is_cut(
     wire: Wire, offset: int, units: list[str], size: int
