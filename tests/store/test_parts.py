@@ -1,5 +1,6 @@
 """Parts of large values belong to a promise, or go: whatever was refused, left in the middle or removed."""
 
+import asyncio
 import json
 import socket
 import sqlite3
@@ -13,8 +14,13 @@ import pytest
 from rules_stage import Stage
 from wire_client import FAR, Wire, code, until
 
+from local_server.api import large
+from local_server.api.routes import Request, create_promise
+from local_server.engine import Engine
+from local_server.errors import INTERNAL_ERROR, Refusal
 from local_server.rules import due, losses
 from local_server.store.parts import PART, REMOVED, marker, split, whole_size
+from local_server.store.store import Store
 from local_server.testing import LocalServer
 
 MB = 2**20
@@ -102,7 +108,23 @@ def test_an_upload_that_was_under_way_when_the_server_was_killed_is_removed(dura
     assert durable.store.db.execute("SELECT promise FROM uploads").fetchall() == [("p",)]
 
 
-def test_a_request_whose_parts_may_be_lost_is_told_to_come_again(durable: Stage) -> None:
+def test_a_request_whose_parts_may_be_lost_stores_nothing_and_is_told_to_come_again() -> None:
+    async def refused() -> int:
+        engine = Engine(Store(None))
+        upload = large.Upload(engine, asyncio.Lock())
+        body = await upload.read(json.dumps({"id": "p", "timeout": FAR, "param": value(MB)}).encode())
+        operation = upload.stored_by(create_promise(Request("", {}, body, "")))
+        await engine.ask(lambda turn: turn.store.parts.end_uploads())  # as after a sync that failed
+        with pytest.raises(Refusal) as refusal:
+            await engine.ask(operation)
+        assert await engine.ask(lambda turn: turn.store.promise("p")) is None
+        engine.close()
+        return refusal.value.code
+
+    assert asyncio.run(refused()) == INTERNAL_ERROR
+
+
+def test_an_upload_that_is_nobodys_is_given_to_no_promise(durable: Stage) -> None:
     durable.do(lambda turn: turn.store.parts.begin(UPLOAD))
     durable.do(lambda turn: turn.store.parts.end_uploads())  # as after a sync that failed
     durable.do(lambda turn: turn.store.parts.give(UPLOAD, "p"))
