@@ -68,7 +68,8 @@ class Upload:
             self._check(turn)
             status, content = operation(turn)
             promise = content.get("promise") if isinstance(content, dict) else content
-            if status == HTTPStatus.CREATED and isinstance(promise, Promise):  # or completed, but not found so
+            created = status == HTTPStatus.CREATED  # or completed, but not found so
+            if created and isinstance(promise, Promise) and self._next > self._id:
                 self._store(turn)
                 turn.store.parts.give(self._id, promise.id)
             return status, content
